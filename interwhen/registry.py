@@ -170,14 +170,14 @@ def _entry_points(group: str) -> metadata.EntryPoints:
 def find(group: str, name: str) -> metadata.EntryPoint:
     entries = list(_entry_points(group))
     distribution, slash, bare = name.rpartition("/")
-    found = [e for e in entries if e.name == bare and (not slash or described(e).distribution == distribution)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        choices = ", ".join(sorted(f"{described(e).distribution}/{e.name}" for e in found))
+    matches = [e for e in entries if e.name == bare and (not slash or described(e).distribution == distribution)]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        choices = ", ".join(sorted(f"{described(e).distribution}/{e.name}" for e in matches))
         raise PluginError(
             name,
-            f"its name must belong to one installed distribution, got {len(found)} that offer it",
+            f"its name must belong to one installed distribution, got {len(matches)} that offer it",
             f"write one of: {choices}",
         )
     raise PluginError(name, "not installed", _missing_hint(bare, sorted({e.name for e in entries})))
@@ -541,8 +541,8 @@ reused."""
 
 def source_of(verifier: Verifier, prepare: object = None) -> MonitorSource | None:
     # Only monitors that were loaded by a name or a mapping have a source.
-    found = _sources.get((id(verifier), id(prepare)))
-    return None if found is None else found[1]
+    entry = _sources.get((id(verifier), id(prepare)))
+    return None if entry is None else entry[1]
 
 
 def _note_source(monitor: Monitor, source: MonitorSource) -> None:
@@ -689,7 +689,7 @@ class LoadedFromData(NamedTuple):
 def load_from_data(specs: Iterable[str | Mapping[str, Any]]) -> LoadedFromData:
     # Somebody else may have written `specs`. So a plug-in must be declared `safe_from_data`, a deadline can only become
     # shorter than that of the verifier, and the monitors must be made quickly.
-    found: list[tuple[Monitor, ...] | UsageError] = []
+    outcomes: list[tuple[Monitor, ...] | UsageError] = []
     seconds = 0.0
     for spec in specs:
         try:
@@ -703,10 +703,10 @@ def load_from_data(specs: Iterable[str | Mapping[str, Any]]) -> LoadedFromData:
             finally:
                 seconds += time.monotonic() - begun
             source = (MonitorSource(name, options, at) for at in range(len(made)))
-            found.append(tuple(map(_with_spec, made, repeat(spec), source)))
+            outcomes.append(tuple(map(_with_spec, made, repeat(spec), source)))
         except UsageError as error:
-            found.append(error)
-    return LoadedFromData(found, seconds)
+            outcomes.append(error)
+    return LoadedFromData(outcomes, seconds)
 
 
 def _taken_apart_safely(spec: str | Mapping[str, Any]) -> tuple[str, Callable[..., Any], Mapping[str, object]]:
@@ -825,9 +825,9 @@ def _served(base_url: str, *, name: str | None, api: Api, api_key: str | None) -
 def load_workers(spec: str | WorkerPool | None) -> WorkerPool | None:
     # A pool or `None` is returned unchanged. Raises `PluginError` if the plug-in is unknown or fails, and `UsageError`
     # if `spec` is something else. An `InterwhenError` of the factory is passed on.
-    found: WorkerPool | None = make(WORKERS, spec, {}) if isinstance(spec, str) else spec
-    require("workers", found, WorkerPool | None, "write workers=Workers(...) or 'ray'")
-    return found
+    pool: WorkerPool | None = make(WORKERS, spec, {}) if isinstance(spec, str) else spec
+    require("workers", pool, WorkerPool | None, "write workers=Workers(...) or 'ray'")
+    return pool
 
 
 # A monitor that is not installed: ``module:factory``, found from the working directory.
@@ -858,7 +858,7 @@ def find_factory(name: str, module: str, factory: str) -> Callable[..., Any]:
         sys.path.insert(0, here)
     importlib.invalidate_caches()
     try:
-        found = getattr(importlib.import_module(module), factory, None)
+        candidate = getattr(importlib.import_module(module), factory, None)
     except (Exception, SystemExit) as error:
         # A module may raise anything while it is imported.
         raise PluginError(
@@ -866,13 +866,13 @@ def find_factory(name: str, module: str, factory: str) -> Callable[..., Any]:
             f"the module {module} must load, and raised {type(error).__name__}: {error}",
             f"correct the module or its name; it is looked for in {here} and in the installed packages",
         ) from error
-    if not callable(found):
+    if not callable(candidate):
         raise PluginError(
             name,
-            f"{module}.{factory} must be a factory, got {found!r:.80}, which cannot be called",
+            f"{module}.{factory} must be a factory, got {candidate!r:.80}, which cannot be called",
             "name a factory in it",
         )
-    return found  # type: ignore[no-any-return]
+    return candidate  # type: ignore[no-any-return]
 
 
 # Objects from a text: ``name``, ``name:option=value`` or ``module:factory:option=value``.

@@ -84,13 +84,13 @@ def _wrapped(text: str, columns: int) -> list[str]:
 def _columns() -> int:
     # ``shutil`` can find it, too, but takes 10 ms to import.
     try:
-        found = int(os.environ.get("COLUMNS", ""))
+        columns = int(os.environ.get("COLUMNS", ""))
     except ValueError:
-        found = 0
-    if found <= 0:
+        columns = 0
+    if columns <= 0:
         try:
-            found = os.get_terminal_size().columns
+            columns = os.get_terminal_size().columns
         except (OSError, ValueError):
             return _WIDEST
     # A terminal without a size says 0.
-    return max(_NARROWEST, min(found, _WIDEST)) if found > 0 else _WIDEST
+    return max(_NARROWEST, min(columns, _WIDEST)) if columns > 0 else _WIDEST

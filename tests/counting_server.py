@@ -52,10 +52,10 @@ class Counting:
 
     def usage(self, number, names=("prompt", "completion")):
         prompt, completion = self.prompts[number], self.generated[number]
-        found = {f"{names[0]}_tokens": prompt, f"{names[1]}_tokens": completion, "total_tokens": prompt + completion}
-        found[f"{names[0]}_tokens_details"] = {"cached_tokens": prompt // 2}
-        found[f"{names[1]}_tokens_details"] = {"reasoning_tokens": 1}
-        return found
+        counts = {f"{names[0]}_tokens": prompt, f"{names[1]}_tokens": completion, "total_tokens": prompt + completion}
+        counts[f"{names[0]}_tokens_details"] = {"cached_tokens": prompt // 2}
+        counts[f"{names[1]}_tokens_details"] = {"reasoning_tokens": 1}
+        return counts
 
     def stream(self, request, number, answer):
         api = request.path.removeprefix("/v1/")

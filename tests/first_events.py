@@ -116,13 +116,13 @@ async def _run(transport, url, folder, event):
         made = models.FastTransport()
     model = models.CompletionsModel(url, event, api_key="", transport=made, retries=models.Retries(base=0.001))
     journal = f"{folder}/one.journal" if event == "journal" else None
-    found = []
+    notes = []
     async with interwhen.run(model, "Q", monitors=[globals()[event]()], journal=journal) as run:
         async for _ in run:
-            _Seen.found = found
+            _Seen.found = notes
         _Seen.found = None
     await model.aclose()
-    return str(run.result), found
+    return str(run.result), notes
 
 
 async def _call(url, folder, event):
@@ -137,10 +137,10 @@ async def _call(url, folder, event):
     app = make_app(gateway)
     body = b'{"model":"%b","stream":true,"messages":[{"role":"user","content":"Q"}]}' % event.encode()
     async with gateway:
-        _Seen.found = found = []
+        _Seen.found = notes = []
         sent = await send_call(app, body)
         _Seen.found = None
-    return sent.replace("\n", " "), found
+    return sent.replace("\n", " "), notes
 
 
 async def _wrapped(url, folder, event):
@@ -150,18 +150,18 @@ async def _wrapped(url, folder, event):
     client = openai.AsyncOpenAI(base_url=url, api_key="none")
     journal = f"{folder}/journals" if event == "journal" else None
     wrapped = interwhen.wrap(client, monitors=[globals()[event]()], journal=journal)
-    found = []
+    notes = []
     ended = ""
     try:
         asked = {"model": event, "messages": [{"role": "user", "content": "Q"}]}
         async for chunk in await wrapped.chat.completions.create(**asked, stream=True):
-            _Seen.found = found
+            _Seen.found = notes
             ended = str(chunk.interwhen) if hasattr(chunk, "interwhen") else ended
     except (openai.APIError, interwhen.clients.Refused) as failure:
         ended = f"failed: {failure!r}"
     _Seen.found = None
     await client.close()
-    return ended, found
+    return ended, notes
 
 
 async def send_call(app, body):
@@ -186,12 +186,12 @@ async def send_call(app, body):
 async def _main(way, url, folder, events):
     for event in events:
         if way == "gateway":
-            ended, found = await _call(url, folder, event)
+            ended, notes = await _call(url, folder, event)
         elif way == "wrap":
-            ended, found = await _wrapped(url, folder, event)
+            ended, notes = await _wrapped(url, folder, event)
         else:
-            ended, found = await _run(way, url, folder, event)
-        sys.stdout.write("\n    ".join([f"{event} {ended}", *found]) + "\n")
+            ended, notes = await _run(way, url, folder, event)
+        sys.stdout.write("\n    ".join([f"{event} {ended}", *notes]) + "\n")
 
 
 if __name__ == "__main__":

@@ -84,9 +84,9 @@ def render(tally, rows, not_built=()):
     parts = [HEAD]
     lines = {(row, "", "not built yet"): Line() for row in not_built if row in rows and row not in tally.shown}
     lines |= tally.lines
-    found = sorted(lines, key=lambda key: (place(key[0]), key[1:]))
+    ordered_keys = sorted(lines, key=lambda key: (place(key[0]), key[1:]))
     for letter, title in SECTIONS.items():
-        keys = [key for key in found if section_of(key[0]) == letter]
+        keys = [key for key in ordered_keys if section_of(key[0]) == letter]
         if not keys:
             continue
         parts.append(f"## {title}\n")

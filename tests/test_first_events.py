@@ -88,14 +88,14 @@ def report(tmp_path_factory):
                 command, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=110, check=True
             )
             listener.shutdown(socket.SHUT_RDWR)
-        found = {}
+        events = {}
         for line in done.stdout.splitlines():
             if line[0] != " ":
                 event, _, ended = line.partition(" ")
-                found[event] = (ended, [])
+                events[event] = (ended, [])
             else:
-                found[event][1].append(line.strip())
-        return found
+                events[event][1].append(line.strip())
+        return events
 
     return lambda way: reports.get(way) or reports.setdefault(way, make(way))
 
@@ -108,6 +108,6 @@ def report(tmp_path_factory):
 def test_first_event_imports_and_compiles_no_module(way, event, report):
     if way in ("gateway", "wrap"):
         pytest.importorskip({"gateway": "starlette", "wrap": "openai"}[way], reason="an extra is not installed")
-    ended, found = report(way)[event]
+    ended, notes = report(way)[event]
     assert any(words in ended for words in ENDS[event].split("|")), ended
-    assert not found, "\n".join(found)
+    assert not notes, "\n".join(notes)

@@ -167,10 +167,10 @@ class TestListing:
         assert not {"acme_dates", "acme_broken", "acme_exits"} & set(sys.modules)
 
     def test_listing_reports_load_errors_on_request(self, acme: Path) -> None:
-        found = {p.name: p for p in r.verifiers(load=True) if p.distribution == "acme-dates"}
-        assert (found["dates"].loaded, found["dates"].error) == (True, "")
-        assert found["broken"].loaded is False
-        assert "a_module_that_is_not_there" in found["broken"].error
+        by_name = {p.name: p for p in r.verifiers(load=True) if p.distribution == "acme-dates"}
+        assert (by_name["dates"].loaded, by_name["dates"].error) == (True, "")
+        assert by_name["broken"].loaded is False
+        assert "a_module_that_is_not_there" in by_name["broken"].error
 
     def test_models_are_listed_too(self, acme: Path) -> None:
         assert {"opened", "local"} <= {p.name for p in r.models()}

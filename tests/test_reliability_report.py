@@ -46,8 +46,8 @@ def run(folder, works, not_built=("P6",)):
 
 
 def test_complete_suite_writes_the_table(tmp_path):
-    found = run(tmp_path, works=True)
-    assert found.returncode == 0, found.stdout
+    process = run(tmp_path, works=True)
+    assert process.returncode == 0, process.stdout
     page = (tmp_path / "out.md").read_text()
     assert "| W1 | first | a \\| b | ends | 2 | 30 |" in page
     assert "| W2 | second | d | ends | 1 | 1 |" in page
@@ -56,26 +56,26 @@ def test_complete_suite_writes_the_table(tmp_path):
 
 
 def test_row_without_passing_test_fails_by_name(tmp_path):
-    found = run(tmp_path, works=False)
-    assert found.returncode == 1
-    assert "without a passing test: W2" in found.stdout
-    assert "failed: test_it.py::test_two" in found.stdout
+    process = run(tmp_path, works=False)
+    assert process.returncode == 1
+    assert "without a passing test: W2" in process.stdout
+    assert "failed: test_it.py::test_two" in process.stdout
     assert "W2" not in (tmp_path / "out.md").read_text()
 
 
 def test_only_listed_unbuilt_rows_are_excused(tmp_path):
-    found = run(tmp_path, works=True)
+    process = run(tmp_path, works=True)
     assert "| P6 | third |  | not built yet | 0 | 0 |" in (tmp_path / "out.md").read_text()
-    assert found.returncode == 0, found.stdout
-    found = run(tmp_path, works=True, not_built=())
-    assert found.returncode == 1
-    assert "without a passing test: P6" in found.stdout
+    assert process.returncode == 0, process.stdout
+    process = run(tmp_path, works=True, not_built=())
+    assert process.returncode == 1
+    assert "without a passing test: P6" in process.stdout
 
 
 def test_row_listed_unbuilt_but_tested_is_reported(tmp_path):
-    found = run(tmp_path, works=True, not_built=("P6", "W2"))
-    assert found.returncode == 1
-    assert "built, so to be taken out of NOT_BUILT: W2" in found.stdout
+    process = run(tmp_path, works=True, not_built=("P6", "W2"))
+    assert process.returncode == 1
+    assert "built, so to be taken out of NOT_BUILT: W2" in process.stdout
     assert "not built yet | 0 | 0 |\n" in (tmp_path / "out.md").read_text()
 
 

@@ -16,7 +16,7 @@ def calls(tree):
 
 def test_no_process_with_threads_is_forked():
     # A fork copies one thread and every lock: Python warns of it from 3.12 on. Sandboxes fork before they have threads.
-    found = [
+    forks = [
         f"{path.relative_to(ROOT)}: {name}"
         for folder in FOLDERS
         for path in (ROOT / folder).rglob("*.py")
@@ -27,4 +27,4 @@ def test_no_process_with_threads_is_forked():
         for name, first in calls(ast.parse(path.read_text(encoding="utf-8")))
         if name in {"os.fork", "os.forkpty", "pty.fork"} or (name.endswith("get_context") and first != "spawn")
     ]
-    assert found == []
+    assert forks == []

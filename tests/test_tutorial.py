@@ -27,14 +27,14 @@ def environment(tmp_path):
     pytest.importorskip("hatchling", reason="the build backend is not installed (extra 'test')")
     venv.create(tmp_path / "venv", with_pip=True)
     scripts = tmp_path / "venv" / "bin"
-    found = subprocess.run(
+    process = subprocess.run(
         [scripts / "python", "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])"],
         capture_output=True,
         text=True,
         check=True,
     )
     others = [path for path in (sysconfig.get_paths()["purelib"], *sys.path) if path.endswith("site-packages")]
-    (Path(found.stdout.strip()) / "borrowed.pth").write_text("\n".join(dict.fromkeys(others)) + "\n")
+    (Path(process.stdout.strip()) / "borrowed.pth").write_text("\n".join(dict.fromkeys(others)) + "\n")
     subprocess.run([scripts / "python", *PIP.split()[1:], ROOT], check=True, timeout=200, capture_output=True)
     for name, call in (("interwhen", "interwhen.cli._main"), ("pytest", "pytest")):
         script = f"#!{scripts / 'python'}\nimport sys\nfrom {call} import main\nsys.exit(main())\n"

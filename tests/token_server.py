@@ -196,7 +196,7 @@ class Sglang(LlamaCpp):
         assert body["sampling_params"]["skip_special_tokens"] is False
         texts = self.parts(raw) if body["stream"] else ["Hi"]
         ids = [ids_of(text) for text in texts]
-        found = []
+        events = []
         for at in range(1, len(texts) + 1):
             start = at - 1 if self.incremental and body["stream"] else 0
             meta = {"id": "g1", "prompt_tokens": len(body["input_ids"]), "completion_tokens": sum(map(len, ids[:at]))}
@@ -209,11 +209,11 @@ class Sglang(LlamaCpp):
                 ]
                 meta["output_top_logprobs"] = [[[-0.5, 1, "a"], [-1.5, 2, "b"]] for _ in range(start, at)]
             joined = [number for each in ids[start:at] for number in each]
-            found.append({"text": "".join(texts[start:at]), "output_ids": joined, "meta_info": meta})
+            events.append({"text": "".join(texts[start:at]), "output_ids": joined, "meta_info": meta})
         if not body["stream"]:
-            return reply(200, msgspec.json.encode(found[-1]))
+            return reply(200, msgspec.json.encode(events[-1]))
         return (
             Head(200, {"content-type": "text/event-stream"}),
-            *(Send(data(event)) for event in found),
+            *(Send(data(event)) for event in events),
             Send(b"data: [DONE]\n\n"),
         )

@@ -227,9 +227,9 @@ async def supervise() -> str:
 
 def solve() -> interwhen.Verdict:
     left: float = interwhen.toolkit.time_left()
-    with interwhen.toolkit.on_cancel(lambda: None), solving.problem(seconds=left, memory_mb=100) as found:
-        found.require("yes", True)
-        return found.follows(True)
+    with interwhen.toolkit.on_cancel(lambda: None), solving.problem(seconds=left, memory_mb=100) as problem:
+        problem.require("yes", True)
+        return problem.follows(True)
 
 
 def supervise_sync() -> str:
@@ -247,9 +247,9 @@ def wrapped() -> list[object]:
 
     plain: openai.OpenAI = interwhen.wrap(openai.OpenAI(), monitors=["arithmetic"], reading="gate")
     asynchronous: openai.AsyncOpenAI = interwhen.wrap(openai.AsyncOpenAI(), ["arithmetic"])
-    found = interwhen.clients.supervision_info(plain) or interwhen.clients.supervision_info(asynchronous)
-    if found is not None and found.result is not None:
-        return [found.result.status, found.start, found.lead, found.verdicts, found.violations, found.retracted]
+    info = interwhen.clients.supervision_info(plain) or interwhen.clients.supervision_info(asynchronous)
+    if info is not None and info.result is not None:
+        return [info.result.status, info.start, info.lead, info.verdicts, info.violations, info.retracted]
     return []
 
 
@@ -268,11 +268,11 @@ async def journalled() -> str:
         result: Result = await run.drain()
     async with interwhen.resume("run.journal", model=own, monitors=monitors) as again:
         state: interwhen.results.JournalState | None = (await again.drain()).journal
-    found = interwhen.replay("run.journal")
+    replayed = interwhen.replay("run.journal")
     others = await interwhen.recheck("run.journal", ["arithmetic"])
     first = others.findings[0]
     left: int = interwhen.journal.read_journal("run.journal").left_out
-    ended = found.result.status if found.result is not None else "not over"
+    ended = replayed.result.status if replayed.result is not None else "not over"
     return ended + result.text + first.violation.why + str(left) + (state.incomplete if state is not None else "")
 
 

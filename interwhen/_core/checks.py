@@ -189,7 +189,7 @@ class _MonitorSegments:
         lists = self._records.values()
         if max(map(len, lists), default=0) <= 1:
             return [*chain.from_iterable(lists)]
-        return [record for found in lists for record in {(each.key, each.span): each for each in found}.values()]
+        return [record for records in lists for record in {(each.key, each.span): each for each in records}.values()]
 
     def close(self, home: OpenSegment) -> None:
         # Does nothing if `home` is not the open segment at its span any more.
@@ -311,8 +311,8 @@ class CheckTable:
         return tuple(sorted(chain.from_iterable(map(_MonitorSegments.records, self._segments)), key=_order))
 
     def mentions(self, monitor: int) -> list[Mention]:
-        found = [each for mentions in self._segments[monitor].mentions.values() for each in mentions]
-        return sorted(found, key=lambda each: each.span)
+        all_mentions = [each for mentions in self._segments[monitor].mentions.values() for each in mentions]
+        return sorted(all_mentions, key=lambda each: each.span)
 
     # ------------------------------------------------------------------ from segments to orders
 

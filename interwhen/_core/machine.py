@@ -561,17 +561,17 @@ class Core:
             self._take_again([chunk])
             if self.state == "streaming":
                 self.state, self._turn_start = "joining", turn
-        elif (found := turn.take(chunk)) is not None:
-            self._join(turn, found)
+        elif (repetition := turn.take(chunk)) is not None:
+            self._join(turn, repetition)
 
-    def _join(self, turn: TurnStart, found: Repetition) -> None:
+    def _join(self, turn: TurnStart, repetition: Repetition) -> None:
         self.state, self._turn_start = "streaming", None
         start = self.transcript.length
-        if found.to is not None:
-            self._cut_back(found.to)
-        if found != Repetition():
-            self._orders.append(Splice(start, found.dropped, self.transcript.length))
-        chunks = turn.rest(found.dropped)
+        if repetition.to is not None:
+            self._cut_back(repetition.to)
+        if repetition != Repetition():
+            self._orders.append(Splice(start, repetition.dropped, self.transcript.length))
+        chunks = turn.rest(repetition.dropped)
         self.intake.discard(sum(chunk.tokens for chunk in turn.held) - sum(chunk.tokens for chunk in chunks))
         self._release()
         self._take_again(chunks)
@@ -986,16 +986,19 @@ class Core:
     def _unverified_reasons(self, records: Sequence[CheckRecord]) -> tuple[UnverifiedReason, ...]:
         # Unproven claims that ended the run are not among them.
         refuted = self.violations.refuted()
-        found = unverified_reasons(records, self.monitors, refuted, self._finish_reason)
+        reasons = unverified_reasons(records, self.monitors, refuted, self._finish_reason)
         if self.min_coverage:
-            found = (*found, *coverage_reason(self.transcript, records, refuted, self.min_coverage))
+            reasons = (*reasons, *coverage_reason(self.transcript, records, refuted, self.min_coverage))
         if self._unchecked_from is not None:
             end = self.transcript.length
             span = Span(min(self._unchecked_from, end), end)
-            found = (UnverifiedReason("", span, "supervision was switched off, so this was not checked"), *found)
+            reasons = (UnverifiedReason("", span, "supervision was switched off, so this was not checked"), *reasons)
         if self.counts.hid_reasoning and not judges_answer(self.transcript, records, refuted, self.monitors):
-            found = (UnverifiedReason("", None, "the model's reasoning was not sent, so no check has seen it"), *found)
-        return (*self.violations.concluded, *found, *self._misplaced_calls())
+            reasons = (
+                UnverifiedReason("", None, "the model's reasoning was not sent, so no check has seen it"),
+                *reasons,
+            )
+        return (*self.violations.concluded, *reasons, *self._misplaced_calls())
 
     def _numbers(self, records: Sequence[CheckRecord]) -> Iterator[NumberCount]:
         # `records` are the checks on the text.

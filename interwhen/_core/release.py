@@ -331,12 +331,12 @@ def unverified_reasons(
 
     *records* are the checks on the returned text, and *refuted* are the spans of reasoning that feedback answers.
     """
-    found = []
+    reasons = []
     if finish_reason not in ENDED_WELL:
         why = "the run ended before the model did" if finish_reason is None else f"finish reason {finish_reason!r}"
-        found.append(UnverifiedReason("", None, f"the text did not end by itself: {why}"))
+        reasons.append(UnverifiedReason("", None, f"the text did not end by itself: {why}"))
     if not any(monitor.required for monitor in monitors):
-        found.append(UnverifiedReason("", None, "no required monitor watched this run"))
+        reasons.append(UnverifiedReason("", None, "no required monitor watched this run"))
     records_of: dict[str, list[CheckRecord]] = {}
     for record in records:
         records_of.setdefault(record.monitor, []).append(record)
@@ -344,14 +344,14 @@ def unverified_reasons(
         if not monitor.required:
             continue
         mine = records_of.get(monitor.name, [])
-        found.extend(
+        reasons.extend(
             UnverifiedReason(monitor.name, _ground(record), describe(record.outcome, record.tries), record.verifier)
             for record in mine
             if not passed(record.outcome) and not _inside(_ground(record), refuted)
         )
         if not any(_shows(record, refuted) for record in mine):
-            found.append(UnverifiedReason(monitor.name, None, "found nothing that it could show to be right"))
-    return tuple(found)
+            reasons.append(UnverifiedReason(monitor.name, None, "found nothing that it could show to be right"))
+    return tuple(reasons)
 
 
 def count_numbers(

@@ -219,14 +219,14 @@ class JoinedLineScanner(Scanner):
                     self._held = self._trimmed(transcript, self._line, base + end)
                     self._line = base + at
                 continue
-            found = _LEAD.match(text, at)
-            assert found is not None
-            begins, known = self._begins(found, len(text))
+            lead = _LEAD.match(text, at)
+            assert lead is not None
+            begins, known = self._begins(lead, len(text))
             if begins is None:
                 # White space that was skipped is not read again, and the rest is short.
-                self.pos, self.hot = base + found.start("signs"), True
+                self.pos, self.hot = base + lead.start("signs"), True
                 return
-            at = found.start("signs")
+            at = lead.start("signs")
             self._is_joined = begins
             if not begins:
                 yield self._release(base + known)
@@ -235,9 +235,9 @@ class JoinedLineScanner(Scanner):
         yield from self.feed(transcript)
         if self._held is not None and not self._is_joined:
             text = transcript.slice(self.pos, transcript.length)
-            found = _LEAD.match(text)
-            assert found is not None
-            begins, _ = self._begins(found, len(text) + 1)
+            lead = _LEAD.match(text)
+            assert lead is not None
+            begins, _ = self._begins(lead, len(text) + 1)
             if not begins:
                 yield self._release(transcript.length + 1)
 
@@ -252,21 +252,21 @@ class JoinedLineScanner(Scanner):
         self._begin(self._line, known_at)
         return held
 
-    def _begins(self, found: re.Match[str], end: int) -> tuple[bool | None, int]:
-        # Tell whether the line that begins with the match `found` joins the line before it. Also return the offset in
+    def _begins(self, lead: re.Match[str], end: int) -> tuple[bool | None, int]:
+        # Tell whether the line that begins with the match `lead` joins the line before it. Also return the offset in
         # the text up to which the decision read. `(None, 0)`: the text, which ends at `end`, is too short to decide.
-        signs, word = found.groups()
+        signs, word = lead.groups()
         if signs:
-            for at, sign in enumerate(signs, found.start("signs") + 1):
+            for at, sign in enumerate(signs, lead.start("signs") + 1):
                 if sign in self._signs:
                     return True, at
         if word:
             word = word.lower().replace("\u2019", "'")
             for length in range(1, len(word) + 1):
                 if word[:length] not in self._beginnings:
-                    return False, found.start("word") + length
-        if found.end() < end:
-            return word in self._words, found.end() + 1
+                    return False, lead.start("word") + length
+        if lead.end() < end:
+            return word in self._words, lead.end() + 1
         return None, 0
 
     def _reset(self) -> None:

@@ -119,8 +119,8 @@ class TurnStart:
         self.held.append(chunk)
         if chunk.call is not None or (chunk.text and self._phase not in (None, chunk.phase)):
             return self._different()
-        found = self._feed(chunk.text)
-        return self.finish() if found is None and chunk.finish_reason is not None else found
+        repetition = self._feed(chunk.text)
+        return self.finish() if repetition is None and chunk.finish_reason is not None else repetition
 
     def rest(self, dropped: int) -> list[Chunk]:
         # A chunk without other text has no tokens.
@@ -140,17 +140,17 @@ class TurnStart:
             self._read += len(line) + 1
             if not self._seen:
                 self._dropped = self._dropped or self._read  # the kept text has this line break
-            elif (found := self._ended()) is not None:
-                return found
+            elif (repetition := self._ended()) is not None:
+                return repetition
         self._read += len(rest)
         return None if self._may_be(rest) else self._different()
 
     def finish(self) -> Repetition:
         # Return what the turn repeats, because no more text of it will come.
-        found = self._ended() if self._seen else None
-        if found is None and self._first == 0:
+        repetition = self._ended() if self._seen else None
+        if repetition is None and self._first == 0:
             return Repetition(self._dropped)  # it says nothing else, so it replaces nothing
-        return found or self._different()
+        return repetition or self._different()
 
     def _may_be(self, text: str) -> bool:
         visible = _visible(text)

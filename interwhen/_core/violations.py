@@ -101,12 +101,12 @@ def next_rung(auto: Auto, trouble: Trouble) -> int | None:
         at += 1
     elif trouble.repairable and "repair" in order[: at + 1]:
         return order.index("repair")  # other words have a repair of their own
-    found = next((number for number in range(at, len(order)) if _may_use(auto, order[number], trouble)), None)
+    rung = next((number for number in range(at, len(order)) if _may_use(auto, order[number], trouble)), None)
     # It is unknown which sample will be right, as in the ski-rental problem: a change at the moment when the price of a
     # new sample is reached costs at most twice the least.
-    if trouble.is_too_dear and found is not None and order[found] != "repair" and trouble.has_earlier_point:
-        return order.index("restart") if "restart" in order else found
-    return found
+    if trouble.is_too_dear and rung is not None and order[rung] != "repair" and trouble.has_earlier_point:
+        return order.index("restart") if "restart" in order else rung
+    return rung
 
 
 def _may_use(auto: Auto, rung: Rung, trouble: Trouble) -> bool:

@@ -56,25 +56,25 @@ def read_offer(prompt: Prompt, extra: Mapping[str, object]) -> ToolOffer:
 
 
 def _offered(extra: Mapping[str, object]) -> dict[str, Mapping[str, str]]:
-    found: dict[str, Mapping[str, str]] = {}
+    tools: dict[str, Mapping[str, str]] = {}
     for field in ("tools", "functions"):
         entries = extra.get(field)
         for entry in entries if isinstance(entries, list | tuple) else ():
             tool = entry.get("function", entry) if isinstance(entry, Mapping) else None
             if isinstance(tool, Mapping) and isinstance(tool.get("name"), str):
-                found[tool["name"]] = _types(tool.get("parameters"))
-    return found
+                tools[tool["name"]] = _types(tool.get("parameters"))
+    return tools
 
 
 def _types(schema: Any) -> dict[str, str]:
     properties = schema.get("properties") if isinstance(schema, Mapping) else None
     if not isinstance(properties, Mapping):
         return {}
-    found = {}
+    kinds = {}
     for name, inner in properties.items():
         kind = inner.get("type") if isinstance(inner, Mapping) else None
-        found[str(name)] = kind if isinstance(kind, str) else ""
-    return found
+        kinds[str(name)] = kind if isinstance(kind, str) else ""
+    return kinds
 
 
 def _described(text: str) -> dict[str, Mapping[str, str]]:
@@ -84,11 +84,11 @@ def _described(text: str) -> dict[str, Mapping[str, str]]:
 
 
 def _defined(text: str) -> dict[str, Mapping[str, str]]:
-    found: dict[str, Mapping[str, str]] = {}
+    tools: dict[str, Mapping[str, str]] = {}
     for name, parameters in _DEFINED.findall(text)[:_MOST_NAMES]:
         read = (_DESCRIBED_PARAMETER.match(part.strip()) for part in parameters.split(","))
-        found[name] = {match[1]: "" for match in read if match is not None}
-    return found
+        tools[name] = {match[1]: "" for match in read if match is not None}
+    return tools
 
 
 def _code_tags(text: str) -> tuple[tuple[str, str], ...]:
@@ -155,14 +155,14 @@ def read_written(
     body = text.removeprefix(opening).removesuffix(closing)
     reading = _Reading(offer)
     try:
-        found = tuple(_READERS[form](reading, body))
+        calls = tuple(_READERS[form](reading, body))
     except Unreadable as error:
         return WrittenCalls(form, problem=str(error))
     except (RecursionError, MemoryError):
         return WrittenCalls(form, problem="the call is nested too deeply")
-    if not found:
+    if not calls:
         return None
-    return WrittenCalls(form, found, untyped=reading.untyped)
+    return WrittenCalls(form, calls, untyped=reading.untyped)
 
 
 class _Reading:
@@ -229,18 +229,18 @@ _LABELS = (*_NAMES, "id", "type", "index", "tool_call_id", "call_id")
 _SCHEMA = {"type", "properties", "required", "additionalProperties", "$schema", "description", "title"}
 
 
-def _entries(reading: _Reading, found: Any) -> Iterator[ToolCall]:
-    if isinstance(found, list):
-        for entry in found:
+def _entries(reading: _Reading, parsed: Any) -> Iterator[ToolCall]:
+    if isinstance(parsed, list):
+        for entry in parsed:
             yield from _entries(reading, entry)
         return
-    if not isinstance(found, dict):
+    if not isinstance(parsed, dict):
         raise Unreadable("the call is not a JSON object")
     tools = reading.offer.tools
-    name = next((found[key] for key in _NAMES if found.get(key) and isinstance(found[key], str)), "")
+    name = next((parsed[key] for key in _NAMES if parsed.get(key) and isinstance(parsed[key], str)), "")
     is_known = bool(name) and (not tools or reading.name(name) in tools)
     nested: list[ToolCall] = []
-    for key, value in found.items():
+    for key, value in parsed.items():
         if isinstance(value, dict) and not name and key in tools:
             nested.append(reading.call(key, value))
         elif isinstance(value, dict | list) and not (is_known and key in _ARGUMENTS):
@@ -248,7 +248,7 @@ def _entries(reading: _Reading, found: Any) -> Iterator[ToolCall]:
                 nested += _entries(reading, value)
     yield from nested
     if name and not (nested and not is_known):
-        yield _json_call(reading, reading.name(name), found)
+        yield _json_call(reading, reading.name(name), parsed)
     elif not nested:
         raise Unreadable("the call has no name")
 
@@ -271,14 +271,14 @@ def _json_call(reading: _Reading, name: str, entry: Mapping[str, Any]) -> ToolCa
 
 def _marked(reading: _Reading, text: str) -> Iterator[ToolCall]:
     # A part is JSON, a list of calls in Python, elements with tags, or a name that arguments follow.
-    at, found = _between(text, 0), False
+    at, has_call = _between(text, 0), False
     while at < len(text):
         calls, at = _part(reading, text, at)
         for call in calls:
-            found = True
+            has_call = True
             yield call
         at = _between(text, at)
-    if not found:
+    if not has_call:
         raise Unreadable("there is no call in the text")
 
 
@@ -292,10 +292,10 @@ def _part(reading: _Reading, text: str, at: int) -> tuple[Iterable[ToolCall], in
     if text[at] in "{[(":
         end = _closed(text, at)
         is_python = _CALLED.match(text, at, end) is not None
-        found = list(_pythonic(reading, text[at:end]) if is_python else _entries(reading, _json(text[at:end])))
-        if not found:
+        calls = list(_pythonic(reading, text[at:end]) if is_python else _entries(reading, _json(text[at:end])))
+        if not calls:
             raise Unreadable("there is no call between the brackets")
-        return found, end
+        return calls, end
     if (match := _NAMED.match(text, at)) is None:
         raise Unreadable(f"there is other text in the call: {text[at:]!r:.80}")
     return _named(reading, text, match)
@@ -363,10 +363,10 @@ def _invoked(reading: _Reading, name: str, inner: str, *, lenient: bool) -> Tool
 
 
 def _object(name: str, text: str) -> dict[str, Any]:
-    found = _json(_unfenced(text) or "{}")
-    if not isinstance(found, dict):
+    arguments = _json(_unfenced(text) or "{}")
+    if not isinstance(arguments, dict):
         raise Unreadable(f"the arguments of {name!r:.80} are not a JSON object")
-    return found
+    return arguments
 
 
 def _unfenced(text: str) -> str:
@@ -527,17 +527,17 @@ def _code_calls(reading: _Reading, code: str, *, interpreter: bool) -> Iterator[
     nodes = [node for node in ast.walk(module) if isinstance(node, ast.Call | ast.Name)]
     nodes.sort(key=lambda node: (node.lineno, node.col_offset, isinstance(node, ast.Name)))
     functions = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
-    found = False
+    has_call = False
     for node in nodes:
         name = _called(node)
         is_tool = name in tools if tools else not interpreter and bool(name) and name not in _BUILTINS
         if is_tool and isinstance(node, ast.Call):
-            found = True
+            has_call = True
             yield _python_call(reading, node, name, known)
         elif isinstance(node, ast.Name) and node.id in tools and id(node) not in functions:
-            found = True  # the tool gets another name, so that its calls cannot be seen
+            has_call = True  # the tool gets another name, so that its calls cannot be seen
             yield ToolCall("", node.id, "...", "code")
-    if not found and not interpreter:
+    if not has_call and not interpreter:
         raise Unreadable("there is no call of a tool in the code")
 
 
@@ -831,16 +831,16 @@ def _unmarked(form: CallFormat, offer: ToolOffer, tags: tuple[str, str] | None, 
 def openings_of(trigger: ToolCalls, offer: ToolOffer) -> list[Opening]:
     formats, tags = trigger.formats, (trigger.opening, trigger.closing)
     own = None if tags == DEFAULT_TAGS else tags
-    found = [
+    openings = [
         each for each in _MARKED if (formats is None or each.form in formats) and (each.form != "tagged" or own is None)
     ]
     if own is not None and (formats is None or "tagged" in formats):
-        found.append(Opening(trigger.opening, "tagged", (trigger.closing,)))
+        openings.append(Opening(trigger.opening, "tagged", (trigger.closing,)))
     for form in _UNMARKED:
         chosen = formats is not None and form in formats
         if chosen or formats is None:
-            found += _unmarked(form, offer, own if chosen else None, chosen=chosen)
-    return found
+            openings += _unmarked(form, offer, own if chosen else None, chosen=chosen)
+    return openings
 
 
 _STRINGS = re.compile(r"[\"'{}\[\]()]")
@@ -957,9 +957,9 @@ class CallScanner(Scanner):
                 re.compile(pattern)
             _any_of(opening.closings)
         self._search = _search_for(tuple(self._openings))
-        closings = {end[-1] for found in self._openings.values() for each in found for end in each.closings}
+        closings = {end[-1] for openings in self._openings.values() for each in openings for end in each.closings}
         longest = max(
-            (len(end) for found in self._openings.values() for each in found for end in each.closings), default=0
+            (len(end) for openings in self._openings.values() for each in openings for end in each.closings), default=0
         )
         self._overlap = max(longest, self._search.reach) + 1
         self._absent: set[tuple[str, ...]] = set()
@@ -1056,9 +1056,9 @@ class CallScanner(Scanner):
             # The first sign alone begins a call in a format that the table does not have.
             texts = dict.fromkeys((match[0], match[0][0]))
             openings = [each for text in texts for each in self._openings.get(text, ())]
-            found = [each for each in openings if self._counts(transcript, base + at, each)]
-            if found:
-                self._at, self._open, self._body, self._brackets = base + at, found, None, None
+            possible = [each for each in openings if self._counts(transcript, base + at, each)]
+            if possible:
+                self._at, self._open, self._body, self._brackets = base + at, possible, None, None
                 return True
             match = search.texts.search(text, at + 1)
         if not last:
@@ -1164,17 +1164,17 @@ class CallScanner(Scanner):
                 return False
         text = transcript.slice(span.start, span.end)
         tags = (opening.text, (*opening.closings, "")[0]) if opening.form in _TAGGED else ("", "")
-        found = read_written(opening.form, text, self._offer, tags)
-        if self._is_own and opening.form == "tagged" and (found is None or found.problem):
-            found = WrittenCalls("tagged")  # only the extractor of the user knows what is between these tags
-        if found is not None and found.problem and transcript.phase_at(span.start) == "reasoning":
-            found = None  # no agent runs it, and models write about calls there
-        if found is not None and opening.form in ("pythonic", "other") and opening not in _MARKED:
-            is_sure = not found.problem and all(call.kind == "function" for call in found.calls)
+        written = read_written(opening.form, text, self._offer, tags)
+        if self._is_own and opening.form == "tagged" and (written is None or written.problem):
+            written = WrittenCalls("tagged")  # only the extractor of the user knows what is between these tags
+        if written is not None and written.problem and transcript.phase_at(span.start) == "reasoning":
+            written = None  # no agent runs it, and models write about calls there
+        if written is not None and opening.form in ("pythonic", "other") and opening not in _MARKED:
+            is_sure = not written.problem and all(call.kind == "function" for call in written.calls)
             if not is_sure and self._is_quoted(transcript, span.start):
-                found = None  # programs and explanations quote code with the names of tools
-        self.found = found
-        return found is not None
+                written = None  # programs and explanations quote code with the names of tools
+        self.found = written
+        return written is not None
 
     def _close(self) -> None:
         self._open, self._body, self._brackets = [], None, None

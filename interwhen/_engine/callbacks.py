@@ -195,11 +195,11 @@ class Observation:
 
     def saw(self, events: Iterable[Event]) -> None:
         # After the end of the run this does nothing.
-        found = without_text(events)
-        if found and not self._is_over:
+        textless = without_text(events)
+        if textless and not self._is_over:
             for listener in self.listeners:
                 if listener.wants_events:
-                    listener.saw(self.call_id, found)
+                    listener.saw(self.call_id, textless)
 
     def end(self, result: Result | None) -> None:
         # Pass the `result` of the run to the listeners, as a `SupervisedCall`. It is then what `last` returns, except
@@ -278,17 +278,17 @@ class _CallbackThread:
     def put(cls, key: tuple[int, int], job: _Job) -> None:
         # Queue `job`, a call of one of the two callbacks whose ids are `key`. It is dropped if too many wait.
         with cls.changed:
-            found = cls.known.get(key)
-            if found is None:
+            thread = cls.known.get(key)
+            if thread is None:
                 if not cls.known:
                     atexit.register(cls.finish)
-                found = cls.known[key] = cls(key)
-            if len(found.jobs) >= _QUEUED:
-                found.dropped += 1
-                if found.dropped == 1:
+                thread = cls.known[key] = cls(key)
+            if len(thread.jobs) >= _QUEUED:
+                thread.dropped += 1
+                if thread.dropped == 1:
                     log_warning("callback.dropped", function=_name(job[1]), waiting=_QUEUED)
                 return
-            found.jobs.append(job)
+            thread.jobs.append(job)
             cls.changed.notify_all()
 
     @classmethod

@@ -228,10 +228,10 @@ class Jobs:
             return watcher.extract(order, seconds=self._clock() - begun)
         if fork.local is not None:
             waited = self._clock() - begun
-            found = watcher.locally(order, waited)
-            if found is not None:
+            answer = watcher.locally(order, waited)
+            if answer is not None:
                 note.worker, note.waited = "local", waited
-                return found
+                return answer
         note.worker, note.waited = "model", self._clock() - begun
         reply = await infer(model, base, order, fork, self.forks)
         if isinstance(reply, Errored):
@@ -309,8 +309,8 @@ class Jobs:
         with limit, anyio.CancelScope(deadline=deadline) as scope:
             for reading in self._reread(order, outcome):
                 claims = reading.claims
-                found = [await check_aside(verifier, claim, workers=self._workers, scope=scope) for claim in claims]
-                if is_mended(reading, found):
+                outcomes = [await check_aside(verifier, claim, workers=self._workers, scope=scope) for claim in claims]
+                if is_mended(reading, outcomes):
                     return outcome
         return self._unrepaired(order, outcome)
 

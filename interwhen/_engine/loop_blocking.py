@@ -42,15 +42,15 @@ def blocked_by(frames: Iterable[FrameType]) -> tuple[str, str] | None:
     # `None`: the engine measures and reports this call itself.
     what = "other code"
     trail: list[str] = []
-    for found in frames:
-        code = found.f_code
+    for frame in frames:
+        code = frame.f_code
         if len(trail) < _FRAMES:
-            trail.append(f"{code.co_qualname} ({code.co_filename}:{found.f_lineno})")
+            trail.append(f"{code.co_qualname} ({code.co_filename}:{frame.f_lineno})")
         if code.co_filename.endswith(_CALLERS):
             if code.co_name in _TIMED:
                 return None
             if code.co_name in _CHECKS:
-                what = _name(found.f_locals.get("verifier"))
+                what = _name(frame.f_locals.get("verifier"))
                 break
     return what, " < ".join(trail)[:600]
 
@@ -79,11 +79,11 @@ def frames_of(loop: object, thread: int) -> list[FrameType]:
     # Return the frames of `loop`, which runs in `thread`, innermost first; empty if they cannot be read.
     if not SEES_FUNCTIONS:
         return _coroutine(loop)
-    frame, found = sys._current_frames().get(thread), list[FrameType]()  # noqa: SLF001
+    frame, frames = sys._current_frames().get(thread), list[FrameType]()  # noqa: SLF001
     while frame is not None:
-        found.append(frame)
+        frames.append(frame)
         frame = frame.f_back
-    return found
+    return frames
 
 
 def _coroutine(loop: object) -> list[FrameType]:

@@ -104,11 +104,11 @@ class LoopThread:
     def of(cls, client: Any) -> LoopThread:
         # Each call with the same client returns the same object.
         with cls._lock:
-            found = cls._known.get(client)
-            if found is None:
-                found = cls._known[client] = cls()
-                weakref.finalize(client, found.close)
-            return found
+            thread = cls._known.get(client)
+            if thread is None:
+                thread = cls._known[client] = cls()
+                weakref.finalize(client, thread.close)
+            return thread
 
     def running(self) -> Running:
         # Start one if this process has started none, or none since `close`.

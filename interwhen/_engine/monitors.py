@@ -141,11 +141,11 @@ def parse(name: str, extract: Callable[..., Any], *given: object) -> tuple[Claim
     # Returns the claims, or `Errored` if the extractor raises, is async, or returns something else than valid claims.
     # `None` counts as no claims.
     try:
-        found: Any = extract(*given)
-        if type(found) is CoroutineType:
-            found.close()
+        extracted: Any = extract(*given)
+        if type(extracted) is CoroutineType:
+            extracted.close()
             return Errored(f"extractor of {name!r} must be a plain function, got an asynchronous one; remove async")
-        claims: tuple[Claim, ...] = () if found is None else tuple(islice(found, MOST_CLAIMS + 1))
+        claims: tuple[Claim, ...] = () if extracted is None else tuple(islice(extracted, MOST_CLAIMS + 1))
         if len(claims) > MOST_CLAIMS:
             return Errored(
                 f"extractor of {name!r} must find at most {MOST_CLAIMS} claims in one segment, got more; use a trigger "
@@ -185,9 +185,9 @@ def _clash(claims: tuple[Claim, ...]) -> str | None:
 
 
 def _labels(*claims: Claim) -> list[str]:
-    found = {entry.name for claim in claims for entry in dataclasses.fields(claim)}
-    found.update(name for claim in claims for name in getattr(claim, "__dict__", ()))
-    return sorted(found)
+    labels = {entry.name for claim in claims for entry in dataclasses.fields(claim)}
+    labels.update(name for claim in claims for name in getattr(claim, "__dict__", ()))
+    return sorted(labels)
 
 
 def _equal(label: str, *claims: Claim) -> bool:
@@ -201,15 +201,15 @@ def recognize(
     # Run `find`, the recognizer of monitor `name`. Return the found spans that `claims` do not cover, and mentions.
     # Empty spans are left out. Returns `Errored` if the recognizer raises or returns an invalid value.
     try:
-        found = tuple(islice(find(segment), MOST_CLAIMS + 1))
-        if not found:
+        recognized = tuple(islice(find(segment), MOST_CLAIMS + 1))
+        if not recognized:
             return (), ()
-        if len(found) > MOST_CLAIMS:
+        if len(recognized) > MOST_CLAIMS:
             return Errored(
                 f"recognizer of {name!r} must find at most {MOST_CLAIMS} spans in a segment, got more; match less text"
             )
-        mentions = tuple(each for each in found if isinstance(each, Mention))
-        spans = tuple(each for each in found if not isinstance(each, Mention))
+        mentions = tuple(each for each in recognized if isinstance(each, Mention))
+        spans = tuple(each for each in recognized if not isinstance(each, Mention))
         for span in (*spans, *(mention.span for mention in mentions)):
             if not _is_span(span) or not segment.span.covers(span):
                 return Errored(
@@ -222,11 +222,11 @@ def recognize(
     return _uncovered(spans, claims) if spans else (), mentions
 
 
-def _uncovered(found: tuple[Span, ...], claims: tuple[Claim, ...]) -> tuple[Span, ...]:
+def _uncovered(spans: tuple[Span, ...], claims: tuple[Claim, ...]) -> tuple[Span, ...]:
     covered = merge(claim.span for claim in claims if claim.span is not None)
     starts = [span.start for span in covered]
     left = []
-    for span in sorted(set(found)):
+    for span in sorted(set(spans)):
         at = bisect_right(starts, span.start) - 1
         if len(span) and (at < 0 or not covered[at].covers(span)):
             left.append(span)
@@ -489,11 +489,11 @@ class Watcher:
         # recognizer fails, it is the error.
         if self._recognize is None:
             return Extracted(order.job, claims, seconds, reply)
-        found = recognize(self.monitor.name, self._recognize, order.segment, claims)
-        if isinstance(found, Errored):
+        recognized = recognize(self.monitor.name, self._recognize, order.segment, claims)
+        if isinstance(recognized, Errored):
             log_warning("recognizer.failed", monitor=self.monitor.name)
-            return Settled(order.job, found, seconds)
-        return Extracted(order.job, claims, seconds, reply, *found)
+            return Settled(order.job, recognized, seconds)
+        return Extracted(order.job, claims, seconds, reply, *recognized)
 
 
 class _TrackerStates:
@@ -585,16 +585,16 @@ def repaired_claims(segment: Segment, claim: Claim, violation: Violation, read: 
     for rest in dict.fromkeys(("", segment.text[where.end :])):
         text = segment.text[: where.start] + repair + rest
         start = segment.span.start
-        found = read(Segment(text, Span(start, start + len(text)), segment.phase))
+        claims = read(Segment(text, Span(start, start + len(text)), segment.phase))
         if (
             before is None
-            or found is None
-            or isinstance(found, Errored)
-            or _until(found, start + where.start) != before
+            or claims is None
+            or isinstance(claims, Errored)
+            or _until(claims, start + where.start) != before
         ):
             continue
         place = Span(start + where.start, start + where.start + len(repair))
-        covering = tuple(one for one in found if one.span is not None and one.span.covers(place))
+        covering = tuple(one for one in claims if one.span is not None and one.span.covers(place))
         if covering:
             yield RepairReading(covering, place.end)
 
@@ -668,13 +668,13 @@ async def check_texts(texts: Sequence[PromptText], monitors: Sequence[PromptMoni
     records: list[PromptRecord] = []
     is_refused = False
     for monitor in monitors:
-        outcome, found = await _run_prompt_monitor(monitor, current)
-        records += found
+        outcome, new_records = await _run_prompt_monitor(monitor, current)
+        records += new_records
         if outcome is None:
             is_refused = is_refused or monitor.is_closed
         else:
             current = outcome
-            is_refused = is_refused or any(one.outcome == "refused" for one in found)
+            is_refused = is_refused or any(one.outcome == "refused" for one in new_records)
     if records:
         acted = [one.outcome for one in records if one.outcome != "observed"]
         log_info("prompt.checked", findings=len(records), acted=len(acted), refused=is_refused)
@@ -708,27 +708,27 @@ def _apply_prompt_monitor(
     for number, text in enumerate(texts):
         if text.role not in monitor.roles or not text.text:
             continue
-        found = _findings(monitor, text)
-        if monitor.action == "rewrite" and found:
-            changed[number] = msgspec.structs.replace(text, text=_rewritten(monitor, text, found))
-        records += [_prompt_record(monitor, text, one) for one in found[: MOST_FINDINGS - len(records)]]
+        findings = _findings(monitor, text)
+        if monitor.action == "rewrite" and findings:
+            changed[number] = msgspec.structs.replace(text, text=_rewritten(monitor, text, findings))
+        records += [_prompt_record(monitor, text, one) for one in findings[: MOST_FINDINGS - len(records)]]
     return tuple(changed), records
 
 
 def _findings(monitor: PromptMonitor, text: PromptText) -> list[PromptFinding]:
-    found = list(monitor.find(text))
-    for one in found:
+    findings = list(monitor.find(text))
+    for one in findings:
         fits = isinstance(one, PromptFinding) and isinstance(one.span, Span)
         if not fits or not 0 <= one.span.start < one.span.end <= len(text.text):
             raise TypeError(f"find must return findings inside of the text, got {one!r:.80}")
-    return sorted(found, key=lambda one: (one.span.start, -one.span.end))
+    return sorted(findings, key=lambda one: (one.span.start, -one.span.end))
 
 
-def _rewritten(monitor: PromptMonitor, text: PromptText, found: Sequence[PromptFinding]) -> str:
+def _rewritten(monitor: PromptMonitor, text: PromptText, findings: Sequence[PromptFinding]) -> str:
     assert monitor.rewrite is not None
     parts: list[str] = []
     at = 0
-    for one in found:
+    for one in findings:
         if one.span.start < at:
             if one.span.end > at:  # the rest of it is found text, too
                 parts.append(_replacement(monitor, text, PromptFinding(Span(at, one.span.end), one.why)))

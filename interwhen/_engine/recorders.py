@@ -401,11 +401,11 @@ def _header(
     )
 
 
-def _next(settings: Journal, core: Core, found: Journaled) -> Recorder:
-    signer, public = settings.signer(), found.header.signer
+def _next(settings: Journal, core: Core, journaled: Journaled) -> Recorder:
+    signer, public = settings.signer(), journaled.header.signer
     if public != ("" if signer is None else signer.public):
         raise JournalError(
-            found.path,
+            journaled.path,
             f"its run must continue with the key that signed it, {public:.80}, got another one: give sign_with=..."
             if public
             else "it is not signed, so its run must continue without sign_with=...: leave it out",
@@ -413,10 +413,10 @@ def _next(settings: Journal, core: Core, found: Journaled) -> Recorder:
     writer = _writer(
         settings,
         signer,
-        keep=found.size,
-        found=found.size + found.left_out,
-        chain=found.chain,
-        digest=found.digest,
+        keep=journaled.size,
+        found=journaled.size + journaled.left_out,
+        chain=journaled.chain,
+        digest=journaled.digest,
     )
     return Recorder(settings, writer, core, signer)
 

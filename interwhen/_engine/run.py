@@ -469,11 +469,11 @@ class Run:
         waiting = self._events
         if not waiting:
             return [first]
-        found = [first, *waiting]
+        events = [first, *waiting]
         waiting.clear()
         if self._reads_ahead:
             self._drained.notify()
-        return found
+        return events
 
     async def _wait_for_events(self) -> None:
         if not self._open_for_readers:
@@ -784,6 +784,6 @@ class ObservedRun(Run):
         return event
 
     async def batch(self) -> list[Event]:
-        found = await super().batch()
-        self._observe(found[1:])
-        return found
+        events = await super().batch()
+        self._observe(events[1:])
+        return events

@@ -136,17 +136,17 @@ _SHOWN = 3
 def result_line(result: Result) -> str:
     # Long texts and lists are shortened.
     parts = [f"{len(result.checks)} checks"]
-    found = [
+    violations = [
         f"{one.monitor}: {quote(one.why, 100)} ({one.remedy or ('not interrupted', 'no remedy')[one.interrupted]})"
         for one in result.violations[:_SHOWN]
     ]
     if len(result.violations) > _SHOWN:
-        found.append(f"{len(result.violations) - _SHOWN} more")
+        violations.append(f"{len(result.violations) - _SHOWN} more")
     reason = getattr(result, "reason", "") or getattr(result, "error", "")
     if not reason and isinstance(result, Unverified) and result.unverified_reasons:
         reason = result.unverified_reasons[0].why
-    if found:
-        parts.append(f"{len(result.violations)} violations: {'; '.join(found)}")
+    if violations:
+        parts.append(f"{len(result.violations)} violations: {'; '.join(violations)}")
     if reason:
         parts.append(f"because {quote(reason, 100)}")
     parts.append(f"{result.ledger.total_tokens} tokens")

@@ -216,8 +216,8 @@ class Backoff:
     """
 
     def __init__(self, model: Model, clock: Callable[[], float]) -> None:
-        found = getattr(model, "retries", None)
-        self._retries = found if isinstance(found, Retries) else Retries()
+        retries = getattr(model, "retries", None)
+        self._retries = retries if isinstance(retries, Retries) else Retries()
         self._clock = clock
         self._failures = 0
         self._asked = 0.0
@@ -611,14 +611,14 @@ class ModelReader:
 
     def close(self) -> None:
         # A request that is not accepted yet is cancelled.
-        found = self._meter.stopped()
+        decided_at = self._meter.stopped()
         self.wanted = None
         if self._opening is not None:
             self._opening.cancel()
         if self.stream is not None:
-            self._release(self.stream, found)
+            self._release(self.stream, decided_at)
             if self._core.state == "draining":  # the core has ended the stream
-                self.ended_at = found
+                self.ended_at = decided_at
 
     def splice(self, order: Splice) -> None:
         splice = getattr(self.stream, "splice", None)
@@ -690,24 +690,24 @@ class ModelReader:
             error = ConnectError(str(error))
         self.lost(error)
 
-    def _release(self, stream: Stream, found: float | None = None) -> None:
+    def _release(self, stream: Stream, decided_at: float | None = None) -> None:
         """Close *stream*: at once if this needs no waiting, otherwise in a task.
 
-        *found* is the time of the decision to close it, if the run decided it.
+        *decided_at* is the time of the decision to close it, if the run decided it.
         """
         self.stream = None
         settle = getattr(stream, "settle", None)
         if settle is not None and settle():
             self._closed = None
-            if found is not None:
-                self.close_latency.append(self._clock() - found)
+            if decided_at is not None:
+                self.close_latency.append(self._clock() - decided_at)
             return
         self._closed = closed = anyio.Event()
 
         async def close() -> None:
             await close_stream(stream)
-            if found is not None:
-                self.close_latency.append(self._clock() - found)
+            if decided_at is not None:
+                self.close_latency.append(self._clock() - decided_at)
             closed.set()
             await abort_stream(stream)
 

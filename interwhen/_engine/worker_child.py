@@ -70,27 +70,27 @@ async def receive(sock: socket.socket) -> bytes:
 
 
 async def _exactly(sock: socket.socket, count: int) -> bytearray:
-    found = bytearray()
-    while len(found) < count:
+    received = bytearray()
+    while len(received) < count:
         try:
-            part = sock.recv(min(count - len(found), _BLOCK))
+            part = sock.recv(min(count - len(received), _BLOCK))
         except BlockingIOError:
             await anyio.wait_readable(sock)
             continue
         if not part:
             raise EOFError
-        found += part
-    return found
+        received += part
+    return received
 
 
 def exactly_blocking(sock: socket.socket, count: int) -> bytes:
-    found = bytearray()
-    while len(found) < count:
-        part = sock.recv(min(count - len(found), _BLOCK))
+    received = bytearray()
+    while len(received) < count:
+        part = sock.recv(min(count - len(received), _BLOCK))
         if not part:
             raise EOFError
-        found += part
-    return bytes(found)
+        received += part
+    return bytes(received)
 
 
 EXTRA_SECONDS = 1.0

@@ -109,7 +109,7 @@ class WorkerProcess:
         except GarbledMessage as error:
             raise await self._end_with(str(error)) from error
         try:
-            found = WorkerAnswer(*pickle.loads(reply))  # noqa: S301  (our own child wrote it)
+            answer = WorkerAnswer(*pickle.loads(reply))  # noqa: S301  (our own child wrote it)
         except Exception as error:
             # The verifier's code could write garbage to the socket, and unpickling runs code of the user's classes.
             why = f"its answer must be a verdict that can be pickled, got {name_error(error)}; correct the verifier"
@@ -118,7 +118,7 @@ class WorkerProcess:
         if target not in self.loaded and len(self.loaded) >= KEPT:
             self.loaded.clear()  # as the child does
         self.loaded.add(target)
-        return found
+        return answer
 
     async def _end_with(self, why: str) -> WorkerDied:
         await self.stop()
@@ -239,12 +239,12 @@ class ProcessPool:
         return await worker.call(target, None, seconds)
 
     def _target(self, verifier: object) -> bytes:
-        found = self._targets.get(id(verifier))
-        if found is None:
+        entry = self._targets.get(id(verifier))
+        if entry is None:
             if len(self._targets) >= KEPT:
                 self._targets.clear()
-            found = self._targets[id(verifier)] = verifier, pickle.dumps(verifier)
-        return found[1]
+            entry = self._targets[id(verifier)] = verifier, pickle.dumps(verifier)
+        return entry[1]
 
 
 class _ThreadMeter:
@@ -258,18 +258,18 @@ class _ThreadMeter:
     def measuring(self) -> Iterator[list[float]]:
         # Measure the `with` block. Its list gets the CPU seconds at the end, if they are known. They are not known if
         # programs ended while several checks ran.
-        found: list[float] = []
+        cpu_seconds: list[float] = []
         self._running += 1
         self._begun += 1
         alone, begun = self._running == 1, self._begun
         own, children = time.thread_time(), children_seconds()
         try:
-            yield found
+            yield cpu_seconds
         finally:
             self._running -= 1
             apart = children_seconds() - children
             if apart == 0.0 or (alone and begun == self._begun):
-                found.append(time.thread_time() - own + apart)
+                cpu_seconds.append(time.thread_time() - own + apart)
 
 
 _threads: set[tuple[str, Ticket]] = set()

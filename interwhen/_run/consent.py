@@ -45,21 +45,21 @@ def monitors_of(records: Iterable[MonitorRecord], *, trust: bool = False) -> Cho
         return Chosen(load_monitors(specs), left_out, None)
     made: dict[str, Monitor] = {}
     loaded = load_from_data(specs)
-    for spec, found in zip(specs, loaded.found, strict=True):
-        if isinstance(found, UsageError):
-            why = str(found)[:_LONGEST_WHY]
+    for spec, monitors in zip(specs, loaded.found, strict=True):
+        if isinstance(monitors, UsageError):
+            why = str(monitors)[:_LONGEST_WHY]
             left_out.update((one.name, why) for one in records if one.untrusted_spec == spec)
         else:
-            made.update((one.name, one) for one in found)
+            made.update((one.name, one) for one in monitors)
     return Chosen(tuple(made.values()), left_out, loaded.seconds)
 
 
 def monitors_named(text: str) -> Chosen:
     loaded = load_from_data([text])
-    [found] = loaded.found
-    if isinstance(found, UsageError):
-        raise found
-    return Chosen(found, {}, loaded.seconds)
+    [monitors] = loaded.found
+    if isinstance(monitors, UsageError):
+        raise monitors
+    return Chosen(monitors, {}, loaded.seconds)
 
 
 def model_of(header: Header, path: str, *, trust: bool) -> Model:

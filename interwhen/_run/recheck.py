@@ -63,18 +63,18 @@ def replay(journal: str | os.PathLike[str] | Journal) -> Replay:
     :class:`~interwhen.journal.JournalError` if the journal cannot be read, is redacted or contradicts itself, or if
     this version builds another trace from its facts.
     """
-    found = read_sealed(journal)
-    past = rebuild(found, recorded_monitors(found.header, found.path))
+    journaled = read_sealed(journal)
+    past = rebuild(journaled, recorded_monitors(journaled.header, journaled.path))
     result = result_of(past)
     events = tuple(past.core.events)
     transcript = past.core.transcript
     text = transcript.slice(0, transcript.length)
     differences: tuple[str, ...] = ()
     if result is not None:
-        if found.result is not None:
-            differences = _differences(result, found.result)
+        if journaled.result is not None:
+            differences = _differences(result, journaled.result)
         events = (*events, Finished(result))
-    return Replay(found, events, text, result, differences)
+    return Replay(journaled, events, text, result, differences)
 
 
 def _differences(ours: Result, theirs: Result) -> tuple[str, ...]:
@@ -100,16 +100,16 @@ async def recheck(
     """
     chosen = monitors_given(several_specs(monitors))
     acting = {monitor.name for monitor in chosen.monitors if monitor.delivery != "observe"}
-    found = read_journal(path)
-    observers, _ = watch_until(chosen, found.size)
-    refuse_redacted(found)
+    journaled = read_journal(path)
+    observers, _ = watch_until(chosen, journaled.size)
+    refuse_redacted(journaled)
     findings: list[RecheckFinding] = []
     seen: set[tuple[str, str, str]] = set()
     unproven: tuple[CheckRecord, ...] = ()
-    traces = _recorded_traces(found)
+    traces = _recorded_traces(journaled)
     progress = _CheckedCharacters(sum(len(trace.text) for trace in traces), on_progress)
     for number, recorded in enumerate(traces, start=1):
-        result = await observe_recorded(found, recorded.chunks, observers, on_event=progress.note)
+        result = await observe_recorded(journaled, recorded.chunks, observers, on_event=progress.note)
         for violation in result.violations:
             # If the text up to the end of the violation is the same, this is the same finding in a longer trace.
             key = (violation.monitor, violation.key, recorded.text[: violation.span.end])
@@ -118,7 +118,7 @@ async def recheck(
             seen.add(key)
             findings.append(RecheckFinding(number, violation, violation.monitor in acting))
         unproven = tuple(check for check in result.checks if not passed(check.outcome) and not refuted(check.outcome))
-    return Recheck(found, tuple(trace.text for trace in traces), tuple(findings), unproven)
+    return Recheck(journaled, tuple(trace.text for trace in traces), tuple(findings), unproven)
 
 
 # ---------------------------------------------------------------------- the recorded checks
@@ -182,12 +182,12 @@ async def check_again(
                     on_progress(settled, max(settled, total))
         vet_was_on(run)
         again = run.result
-    found = {(check.monitor, check.key, check.span): check for check in again.checks}
+    checks = {(check.monitor, check.key, check.span): check for check in again.checks}
     is_late = isinstance(again, Abstained)
     return result, tuple(
         _repeated(
             check,
-            found.get((check.monitor, check.key, check.span)),
+            checks.get((check.monitor, check.key, check.span)),
             chosen.left_out.get(check.monitor, _LATE if is_late else ""),
             is_answer=result.answer_verified,
         )
@@ -213,14 +213,14 @@ def watch_until(chosen: Chosen, size: int) -> _Watch:
     if chosen.spent is None:
         return _Watch(tuple(replace(one, delivery="observe") for one in chosen.monitors), None)
     until = time.monotonic() + _SECONDS + size * _SECONDS_PER_BYTE - chosen.spent
-    found = []
+    observers = []
     for monitor in chosen.monitors:
         verifier = monitor.verifier
         # A process can be killed. A thread would run on, and Python waits for it at its end.
         if verifier.worker == "thread" and isinstance(verifier, FunctionVerifier):
             verifier = replace(verifier, worker="process")
-        found.append(replace(monitor, delivery="observe", verifier=verifier))
-    return _Watch(tuple(found), until)
+        observers.append(replace(monitor, delivery="observe", verifier=verifier))
+    return _Watch(tuple(observers), until)
 
 
 def _budgets(until: float | None) -> Budgets:
@@ -251,18 +251,18 @@ async def check_claim_again(path: str | os.PathLike[str], monitor: str, key: str
     :class:`UsageError` if the monitor cannot be made from the journal, if the claim is not found again, or if
     supervision is switched off. Raises :class:`~interwhen.journal.JournalError` as :func:`replay` does.
     """
-    found = read_journal(path)
-    refuse_redacted(found)
-    header = found.header
+    journaled = read_journal(path)
+    refuse_redacted(journaled)
+    header = journaled.header
     recorded = [one for one in header.monitors if one.name == monitor]
     if not recorded:
         raise UsageError(f"the journal must have the monitor of the claim, got {monitor!r:.80}: load the run again")
     chosen = monitors_of(recorded)
     if why := chosen.left_out.get(monitor):
         raise UsageError(f"{_NOT}: {why}")
-    watchers, until = watch_until(chosen, found.size)
-    for trace in _recorded_traces(found):
-        result = await observe_recorded(found, trace.chunks, watchers, until=until)
+    watchers, until = watch_until(chosen, journaled.size)
+    for trace in _recorded_traces(journaled):
+        result = await observe_recorded(journaled, trace.chunks, watchers, until=until)
         again = next((one for one in result.checks if (one.monitor, one.key, one.span) == (monitor, key, span)), None)
         if again is not None:
             words = outcome_words(again.outcome)
@@ -358,17 +358,17 @@ class _RecordedTrace:
         return any(ours.start < span.end and span.start < ours.end for ours in self._ours)
 
 
-def _recorded_traces(found: Journaled) -> list[_RecordedTrace]:
+def _recorded_traces(journaled: Journaled) -> list[_RecordedTrace]:
     # At least one.
-    with refusing_contradictions(found.path):
-        return _traces(found)
+    with refusing_contradictions(journaled.path):
+        return _traces(journaled)
 
 
-def _traces(found: Journaled) -> list[_RecordedTrace]:
-    core, past = traced(found)
+def _traces(journaled: Journaled) -> list[_RecordedTrace]:
+    core, past = traced(journaled)
     traces: list[_RecordedTrace] = []
     has_grown = False
-    for record in standing(found.records):
+    for record in standing(journaled.records):
         for at, fact in facts_of(record):
             core.transcript.kept_until = core.transcript.length
             past.tell(at, fact)
@@ -385,23 +385,23 @@ def _traces(found: Journaled) -> list[_RecordedTrace]:
     return traces
 
 
-def recorded_chunks(found: Journaled) -> dict[str, Sequence[Chunk]]:
+def recorded_chunks(journaled: Journaled) -> dict[str, Sequence[Chunk]]:
     # Equal texts have one entry.
-    return {one.text: one.chunks for one in _recorded_traces(found)}
+    return {one.text: one.chunks for one in _recorded_traces(journaled)}
 
 
 async def observe_recorded(
-    found: Journaled,
+    journaled: Journaled,
     chunks: Sequence[Chunk],
     observers: Sequence[Monitor],
     *,
     until: float | None = None,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Result:
-    # No model is asked. The prompt, the think tags and the first phase are those of the run in `found`. At the time
+    # No model is asked. The prompt, the think tags and the first phase are those of the run in `journaled`. At the time
     # `until`, on the monotonic clock, the checks end, and the result is `Abstained`. `on_event` gets each event. Raises
     # `UsageError` if supervision is switched off while there are `observers`.
-    header = found.header
+    header = journaled.header
     model = recorded_model(chunks, think_tags=header.think_tags)
     budgets = _budgets(until)
     options = RunOptions(monitors=tuple(observers), starts_in=header.starts_in, budgets=budgets)

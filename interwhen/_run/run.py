@@ -300,12 +300,12 @@ def resume(
     raises :class:`~interwhen.journal.JournalError` if the file cannot be continued.
     """
     settings = journal if isinstance(journal, Journal) else Journal(journal)
-    found = read_sealed(settings)
-    watchers = recorded_monitors(found.header, found.path)
-    if monitors is not None or rebuild_to_go_on(found, watchers).summary is None:
-        watchers = _watchers(found, monitors, trust=trust)
-    past = rebuild_to_go_on(found, watchers)
-    header = found.header
+    journaled = read_sealed(settings)
+    watchers = recorded_monitors(journaled.header, journaled.path)
+    if monitors is not None or rebuild_to_go_on(journaled, watchers).summary is None:
+        watchers = _watchers(journaled, monitors, trust=trust)
+    past = rebuild_to_go_on(journaled, watchers)
+    header = journaled.header
     codes = tuple(code_digest(monitor.verifier) for monitor in watchers)
     if codes != past.core.checks.codes:
         past.mark = msgspec.structs.replace(past.mark, codes=codes)
@@ -313,7 +313,7 @@ def resume(
     if past.summary is not None:
         adapter = recorded_model((), name=header.model)
     else:
-        adapter = model_of(header, found.path, trust=trust) if model is None else _adapter(model)
+        adapter = model_of(header, journaled.path, trust=trust) if model is None else _adapter(model)
     return _made(
         adapter,
         header.prompt,
@@ -335,15 +335,15 @@ def resume(
     )
 
 
-def _watchers(found: Journaled, monitors: Iterable[MonitorSpec] | None, *, trust: bool) -> tuple[Monitor, ...]:
+def _watchers(journaled: Journaled, monitors: Iterable[MonitorSpec] | None, *, trust: bool) -> tuple[Monitor, ...]:
     if monitors is None:
-        chosen = monitors_of(found.header.monitors, trust=trust)
+        chosen = monitors_of(journaled.header.monitors, trust=trust)
         for name, why in chosen.left_out.items():
-            raise JournalError(found.path, f"its run needs the monitor {name!r:.80}, and {why}")
-        watchers = as_recorded(found.header, chosen.monitors)
+            raise JournalError(journaled.path, f"its run needs the monitor {name!r:.80}, and {why}")
+        watchers = as_recorded(journaled.header, chosen.monitors)
     else:
-        watchers = with_recorded_remedies(found.header, load_monitors(several_specs(monitors)))
-    refuse_others(found.path, found.header, watchers)
+        watchers = with_recorded_remedies(journaled.header, load_monitors(several_specs(monitors)))
+    refuse_others(journaled.path, journaled.header, watchers)
     return watchers
 
 

@@ -191,8 +191,8 @@ class StreamProtocolError(ModelError):
     def __init__(self, message: str, *, offset: int, sample: bytes = b"", hint: str = "") -> None:
         self.offset = offset
         self.sample = sample[:200]
-        found = f": {self.sample!r}" if self.sample else ""
-        super().__init__(f"{message} at byte {offset}{found}" + (f"; {hint}" if hint else ""))
+        quoted_sample = f": {self.sample!r}" if self.sample else ""
+        super().__init__(f"{message} at byte {offset}{quoted_sample}" + (f"; {hint}" if hint else ""))
 
 
 class MalformedEvent(StreamProtocolError):

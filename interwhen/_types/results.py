@@ -332,6 +332,6 @@ def notebook_page(shown: object) -> str | None:
     from importlib.metadata import entry_points  # 20 ms, and only notebooks need it
 
     for entry in entry_points(group="interwhen.pages", name="notebook"):
-        found: str | None = entry.load()(shown)
-        return found
+        page: str | None = entry.load()(shown)
+        return page
     return None

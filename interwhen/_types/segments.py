@@ -111,7 +111,7 @@ class ToolCall(msgspec.Struct, frozen=True, gc=False):
         if self.kind == "code":
             raise ValueError(f"the arguments of {self.name!r} are known only when the code runs")
         try:
-            found = decode_once(self.arguments)
+            arguments = decode_once(self.arguments)
         except (msgspec.DecodeError, UnicodeError) as error:
             raise ValueError(
                 f"the arguments of the call of {self.name!r} must be valid JSON, got an error: {error}; "
@@ -122,12 +122,12 @@ class ToolCall(msgspec.Struct, frozen=True, gc=False):
                 f"the arguments of the call of {self.name!r} must have each name once, got {error}; "
                 "return Unknown for such a call"
             ) from error
-        if not isinstance(found, dict):
+        if not isinstance(arguments, dict):
             raise ValueError(  # noqa: TRY004  bad text, not type
-                f"the arguments of the call of {self.name!r} must be a JSON object, got {type(found).__name__}; "
+                f"the arguments of the call of {self.name!r} must be a JSON object, got {type(arguments).__name__}; "
                 "return Unknown for such a call"
             )
-        return found
+        return arguments
 
 
 def decode_once(text: str) -> Any:
@@ -141,12 +141,12 @@ def decode_once(text: str) -> Any:
 def unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     # Raises `ValueError` if a name is there twice: one program takes the first value and another the last (section 4 of
     # RFC 8259), so a check may not see what the reader uses.
-    found: dict[str, Any] = {}
+    members: dict[str, Any] = {}
     for name, value in pairs:
-        if name in found:
+        if name in members:
             raise ValueError(f"the name {name!r:.80} twice in one object")
-        found[name] = value
-    return found
+        members[name] = value
+    return members
 
 
 class WrittenCalls(msgspec.Struct, frozen=True, gc=False):
@@ -265,8 +265,8 @@ def quote(text: str, limit: int = QUOTE_LIMIT) -> str:
     # single ones. A longer text is cut.
     clean = _joined("".join(" " if is_hidden(char) else char for char in text[: 4 * limit]))
     # Repeated until nothing changes: removing a token may join the text around it to a new token.
-    while (found := _joined(_CONTROL.sub(" ", clean))) != clean:
-        clean = found
+    while (stripped := _joined(_CONTROL.sub(" ", clean))) != clean:
+        clean = stripped
     clean = clean.replace('"', "'")
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
 

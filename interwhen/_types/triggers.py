@@ -141,8 +141,8 @@ class Polls(msgspec.Struct, frozen=True, tag=True):
         The estimate rests on at most *memory* characters, so the weight of older runs decreases.
         """
         fade = min(memory / (self.seen + characters), 1.0)
-        found = max(fade * (self.found + remedies), 1e-3)
-        return msgspec.structs.replace(self, found=found, seen=min(self.seen + characters, memory))
+        mistakes = max(fade * (self.found + remedies), 1e-3)
+        return msgspec.structs.replace(self, found=mistakes, seen=min(self.seen + characters, memory))
 
 
 class Answer(msgspec.Struct, frozen=True, tag=True):

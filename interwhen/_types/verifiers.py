@@ -80,16 +80,16 @@ class FunctionVerifier:
 
 
 def _find(module: str, qualname: str) -> FunctionVerifier:
-    found: Any = importlib.import_module(module)
+    imported: Any = importlib.import_module(module)
     for part in qualname.split("."):
-        found = getattr(found, part, None)
-    if not isinstance(found, FunctionVerifier):
+        imported = getattr(imported, part, None)
+    if not isinstance(imported, FunctionVerifier):
         raise UsageError(
             f"verifier {qualname!r} must be at the top level of module {module!r}, where a worker "
             "process can import it, and it is not there; move its definition, or choose another "
             "worker"
         )
-    return found
+    return imported
 
 
 def is_async(function: object) -> bool:

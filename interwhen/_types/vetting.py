@@ -126,20 +126,20 @@ def _test_of(kind: Any) -> Callable[[object], bool]:
         return lambda value: takes_none if value is None else any(test(value) for test in tests)
     if origin is Annotated and (_needs_isinstance(inside[0]) or not any(isinstance(each, Meta) for each in inside[1:])):
         return _test_of(inside[0])
-    if (found := _class_of(kind)) is not None:
-        return partial(_fits if getattr(found, "_is_protocol", False) else _is_instance, found)
+    if (expected := _class_of(kind)) is not None:
+        return partial(_fits if getattr(expected, "_is_protocol", False) else _is_instance, expected)
     if origin in _LISTS and _needs_isinstance(inside[0]):
         test = _test_of(inside[0])
         return lambda value: isinstance(value, tuple | list) and all(map(test, value))
     return partial(_converts, kind)
 
 
-def _is_instance(found: type, value: object) -> bool:
-    return isinstance(value, found)
+def _is_instance(expected: type, value: object) -> bool:
+    return isinstance(value, expected)
 
 
-def _fits(found: type, value: object) -> bool:
-    return fits(value, found)
+def _fits(expected: type, value: object) -> bool:
+    return fits(value, expected)
 
 
 def _converts(kind: Any, value: object) -> bool:
@@ -187,9 +187,9 @@ def _describe_range(words: str, metas: list[Meta]) -> str:
 
 
 def _class_of(kind: Any) -> type | None:
-    found = get_origin(kind) or kind
-    is_ours = isinstance(found, type) and found.__module__ not in ("builtins", "collections.abc", "types", "typing")
-    return found if is_ours else None
+    origin = get_origin(kind) or kind
+    is_ours = isinstance(origin, type) and origin.__module__ not in ("builtins", "collections.abc", "types", "typing")
+    return origin if is_ours else None
 
 
 @cache

@@ -135,13 +135,13 @@ async def run_in_turn(
     arms = next(iter(rounds.values())).arms
     # The order is random: the first arm warms the cache of the server.
     experiment = Experiment(arms, len(first.exercises), first.seed, warm_up=0, minutes=first.minutes)
-    found: dict[str, Attempts] = {}
+    attempts: dict[str, Attempts] = {}
     for number, order in experiment.rounds():
         for name, one in rounds.items():
-            found[name] = await one.run(number, order)
+            attempts[name] = await one.run(number, order)
         if keep is not None:
-            keep(dict(found))
-    return found
+            keep(dict(attempts))
+    return attempts
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +156,9 @@ class Attempts:
     seconds: float
 
     @classmethod
-    def pooled(cls, found: Iterable[Attempts]) -> Attempts:
+    def pooled(cls, attempts: Iterable[Attempts]) -> Attempts:
         # Join the attempts of several comparisons, which must have the same arms. The time is that of the longest.
-        each = tuple(found)
+        each = tuple(attempts)
         by_arm = {arm: tuple(made for one in each for made in one.by_arm[arm]) for arm in each[0].by_arm}
         seconds = max(one.seconds for one in each)
         return cls(by_arm, sum(one.generated for one in each), sum(one.exercises for one in each), seconds)
@@ -289,18 +289,18 @@ def _uncached(outcome: Outcome) -> int:
     return outcome.ledger.total_prompt_tokens - outcome.ledger.cached_tokens + outcome.warm
 
 
-def family_tables(found: Mapping[str, Attempts], baseline: str) -> tuple[Table, ...]:
+def family_tables(attempts: Mapping[str, Attempts], baseline: str) -> tuple[Table, ...]:
     """Return a table of right answers by task, and a table that compares strategies with *baseline* by task.
 
-    *found* has the attempts at each task, by its name. All have the same arms.
+    *attempts* has the attempts at each task, by its name. All have the same arms.
     """
-    arms = list(next(iter(found.values())).by_arm)
+    arms = list(next(iter(attempts.values())).by_arm)
     right: list[Row] = []
     pairs: list[Row] = []
     for arm in arms:
         names: Row = {"strategy": arm[1], "budget": arm[0]}
-        right.append(names | {f"{task}, of {one.exercises}": _right(one.by_arm[arm]) for task, one in found.items()})
-        for task, one in found.items():
+        right.append(names | {f"{task}, of {one.exercises}": _right(one.by_arm[arm]) for task, one in attempts.items()})
+        for task, one in attempts.items():
             if arm[1] != baseline:
                 row = _against_row(arm, one.by_arm[arm], one.by_arm[arm[0], baseline])
                 pairs.append({"strategy": arm[1], "task": task, **row})
@@ -475,23 +475,23 @@ async def compare(
     }
     opened = load_model(base_url, name=model, api=api) if base_url else load_model(model)
 
-    def reported(found: Mapping[str, Attempts]) -> Report:
-        report = Attempts.pooled(found.values()).report(f"{', '.join(task)} · {opened.name}", baseline)
-        if len(found) < 2:
+    def reported(attempts: Mapping[str, Attempts]) -> Report:
+        report = Attempts.pooled(attempts.values()).report(f"{', '.join(task)} · {opened.name}", baseline)
+        if len(attempts) < 2:
             return report
-        return msgspec.structs.replace(report, tables=(*report.tables, *family_tables(found, baseline)))
+        return msgspec.structs.replace(report, tables=(*report.tables, *family_tables(attempts, baseline)))
 
     async with closing(opened), Workers() as workers:
         if rows is not None:
             settings = RowSettings(opened.name, seed, temperature, max_tokens, count_prompts)
             file = AttemptFile(rows, settings)
             comparisons = {name: file.comparison(name, one) for name, one in comparisons.items()}
-        kept = None if keep is None else lambda found: keep(reported(found))
+        kept = None if keep is None else lambda attempts: keep(reported(attempts))
         return reported(await run_in_turn(comparisons, opened, keep=kept, workers=workers))
 
 
 def read_budgets(text: str) -> tuple[int, ...]:
-    found = []
+    budgets = []
     for part in text.split(","):
         plain = part.strip().lower()
         number, factor = (plain[:-1], 1000) if plain.endswith("k") else (plain, 1)
@@ -503,8 +503,8 @@ def read_budgets(text: str) -> tuple[int, ...]:
             raise UsageError(
                 f"--budget must be numbers of tokens, such as 500 or 2k,4k; got {part.strip()!r} in {text!r}"
             )
-        found.append(tokens)
-    return tuple(dict.fromkeys(found))
+        budgets.append(tokens)
+    return tuple(dict.fromkeys(budgets))
 
 
 command = command_of(compare, has_charts=True)

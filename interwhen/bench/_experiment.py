@@ -64,19 +64,19 @@ class Experiment(Generic[A]):
     async def run(self, measure: Callable[[A, int], Awaitable[T]]) -> dict[A, list[T]]:
         # Call `measure` with each arm and the number of the round, in every round. Return the results of each arm,
         # without those of warm-up rounds.
-        found: dict[A, list[T]] = {arm: [] for arm in self.arms}
+        by_arm: dict[A, list[T]] = {arm: [] for arm in self.arms}
         for number, arms in self.rounds():
             for arm in arms:
                 observed = await measure(arm, number)
                 if number >= 0:
-                    found[arm].append(observed)
-        return found
+                    by_arm[arm].append(observed)
+        return by_arm
 
 
-def observations(found: Mapping[Any, Sequence[Any]]) -> tuple[dict[str, Any], ...]:
+def observations(by_arm: Mapping[Any, Sequence[Any]]) -> tuple[dict[str, Any], ...]:
     rows = (
         {"arm": str(arm), "pair": pair, "value": value}
-        for arm, values in found.items()
+        for arm, values in by_arm.items()
         for pair, value in enumerate(values)
     )
     return tuple(rows)
@@ -223,5 +223,5 @@ def command_of(
 
 
 def _default(signature: inspect.Signature, name: str, otherwise: Any = None) -> Any:
-    found = signature.parameters.get(name)
-    return otherwise if found is None else found.default
+    parameter = signature.parameters.get(name)
+    return otherwise if parameter is None else parameter.default

@@ -214,13 +214,13 @@ class CloseTiming(msgspec.Struct, frozen=True):
 
 async def interrupt_once(base_url: str, rate: float, delay: float, transport: Transport) -> CloseTiming:
     # The stream has `rate` chunks a second.
-    found = 0.0
+    refuted_at = 0.0
 
     @verifier(name="refute", worker="async")
     async def refute(_claim: Claim) -> Verdict:
-        nonlocal found
+        nonlocal refuted_at
         await anyio.sleep(delay)
-        found = time.monotonic()
+        refuted_at = time.monotonic()
         return Violation(why="refuted by the benchmark")
 
     monitor = Monitor(name="refute", verifier=refute, extractor=_extract, remedy=Stop())
@@ -230,7 +230,7 @@ async def interrupt_once(base_url: str, rate: float, delay: float, transport: Tr
     async with httpx2.AsyncClient() as client:
         log = msgspec.json.decode((await client.get(base_url.replace("/v1", "/log"))).content, type=SentLog)
     assert log.closed is not None
-    return CloseTiming(log.closed - found, sum(found < sent <= log.closed for sent in log.sent))
+    return CloseTiming(log.closed - refuted_at, sum(refuted_at < sent <= log.closed for sent in log.sent))
 
 
 def _peak_mb(url: str, arm: str, transport: TransportName, chunks: int) -> float:

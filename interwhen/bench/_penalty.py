@@ -146,7 +146,7 @@ class Setup:
 
             async def runs(arm: Arm, number: int) -> tuple[Flow, ...]:
                 model, request = opened.pair(max(number, 0))
-                found: list[Flow] = []
+                flows: list[Flow] = []
                 failed: list[ModelError] = []
 
                 async def one() -> None:
@@ -158,7 +158,7 @@ class Setup:
                     except ModelError as error:  # not to be wrapped by the group
                         failed.append(error)
                     else:
-                        found.append(flow)
+                        flows.append(flow)
 
                 async with anyio.create_task_group() as group:
                     for at in range(self.concurrency):
@@ -168,7 +168,7 @@ class Setup:
                         f"the model must answer each request, got {failed[0]}: look at the server, --base-url, --model "
                         "and OPENAI_API_KEY"
                     )
-                return tuple(found)
+                return tuple(flows)
 
             experiment = Experiment(tuple(arms), self.pairs, self.seed, minutes=self.minutes)
             return Penalty(opened.name, [monitor.name for monitor in watching], await experiment.run(runs))
@@ -360,11 +360,11 @@ def _waits(flows: Sequence[Flow]) -> tuple[Point, ...]:
 
 def _over_time(flows: Sequence[Flow], width: float, q: float) -> tuple[Point, ...]:
     # The gap is the `q` quantile of the gaps of `flows` in an interval of `width` seconds around this time.
-    found: list[list[float]] = [[] for _ in range(_BINS)]
+    bins: list[list[float]] = [[] for _ in range(_BINS)]
     for flow in flows:
         for at, gap in zip(flow.arrivals[1:], flow.gaps, strict=True):
-            found[min(int(at / width), _BINS - 1)].append(gap * _MS)
-    return tuple(((at + 0.5) * width, percentile(gaps, q)) for at, gaps in enumerate(found) if gaps)
+            bins[min(int(at / width), _BINS - 1)].append(gap * _MS)
+    return tuple(((at + 0.5) * width, percentile(gaps, q)) for at, gaps in enumerate(bins) if gaps)
 
 
 def fork_rows(flows: Sequence[Flow]) -> list[Row]:
@@ -402,20 +402,20 @@ async def run_sweep(setup: Setup, axis: Axis, values: Sequence[int] = ()) -> Rep
     least = 0 if axis in ("verifier-latency", "monitors") else 1
     if min(chosen) < least:
         raise UsageError(f"--values must be at least {least} for --sweep {axis}, got {min(chosen)}; give larger ones")
-    found: dict[int, Penalty] = {}
+    penalties: dict[int, Penalty] = {}
     for value in chosen:
         say(f"{value} {UNITS[axis]}")
-        found[value] = await setup.at(axis, value).measure()
-    totals = {value: each.added("total", scale=_MS) for value, each in found.items()}
+        penalties[value] = await setup.at(axis, value).measure()
+    totals = {value: each.added("total", scale=_MS) for value, each in penalties.items()}
     columns: dict[str, dict[int, Estimate]] = {
         "total, added": {value: added for value, (added, _) in totals.items()},
         "added": {value: percent for value, (_, percent) in totals.items()},
-        "first text, added": {value: each.added("time to first text")[0] for value, each in found.items()},
-        "gap p99, added": {value: each.added("gap, p99")[0] for value, each in found.items()},
-        "tail": {value: each.tail for value, each in found.items()},
+        "first text, added": {value: each.added("time to first text")[0] for value, each in penalties.items()},
+        "gap p99, added": {value: each.added("gap, p99")[0] for value, each in penalties.items()},
+        "tail": {value: each.tail for value, each in penalties.items()},
     }
     rows: list[Row] = []
-    for value, each in found.items():
+    for value, each in penalties.items():
         rows.append(
             {UNITS[axis]: f"{value}", "pairs": each.correct, "tokens a run": mean_of([run.tokens for run in each.bare])}
         )
@@ -427,7 +427,7 @@ async def run_sweep(setup: Setup, axis: Axis, values: Sequence[int] = ()) -> Rep
         caption = f"By least squares, the total grows by {slope:.3g} ms for each step of one along {axis}."
     return Report(
         benchmark="penalty",
-        subject=next(iter(found.values())).source,
+        subject=next(iter(penalties.values())).source,
         tables=(Table(f"The penalty over {axis}", tuple(rows), caption),),
         charts=tuple(
             Chart(
@@ -600,10 +600,10 @@ def read_values(text: str) -> tuple[int, ...]:
 
 
 def parse_share(text: str) -> float:
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text)
-    if found is None:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text)
+    if match is None:
         raise UsageError(f"--fail-above must be a percentage, such as 1%; got {text!r}")
-    return float(found[1])
+    return float(match[1])
 
 
 command = command_of(penalty, uvloop=False, has_charts=True)

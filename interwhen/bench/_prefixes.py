@@ -64,10 +64,10 @@ class CacheCounters(NamedTuple):
 
 def counters_in(metrics: str) -> CacheCounters | None:
     sums = {"queries": 0, "hits": 0}
-    found = _VLLM.findall(metrics)
-    for name, value in found:
+    counters = _VLLM.findall(metrics)
+    for name, value in counters:
         sums[name] += int(float(value))
-    return CacheCounters(sums["queries"], sums["hits"]) if found else None
+    return CacheCounters(sums["queries"], sums["hits"]) if counters else None
 
 
 class CacheMonitor:
@@ -184,12 +184,14 @@ async def prefixes(
         opened = open_local(spec, threads=threads) if kind == "local" else load_model(model)
     async with closing(opened):
         experiment = Experiment(_ARMS, pairs, seed, minutes=minutes)
-        found = await experiment.run(lambda arm, _: first_token(opened, context_of(rng, characters), arm, counters))
-    return report_on(found, opened.name)
+        first_tokens = await experiment.run(
+            lambda arm, _: first_token(opened, context_of(rng, characters), arm, counters)
+        )
+    return report_on(first_tokens, opened.name)
 
 
-def report_on(found: dict[Arm, list[FirstToken]], subject: str) -> Report:
-    times = {arm: [1000 * one.seconds for one in runs] for arm, runs in found.items()}
+def report_on(first_tokens: dict[Arm, list[FirstToken]], subject: str) -> Report:
+    times = {arm: [1000 * one.seconds for one in runs] for arm, runs in first_tokens.items()}
     rows: tuple[Row, ...] = tuple(
         {
             "arm": arm,
@@ -202,7 +204,7 @@ def report_on(found: dict[Arm, list[FirstToken]], subject: str) -> Report:
             "still warm": sum(one.stays for one in runs),
             "prompt tokens ahead": estimate([one.ahead for one in runs]),
         }
-        for arm, runs in found.items()
+        for arm, runs in first_tokens.items()
     )
     caption = "cached: by the counters of the server, of the tokens of the prompt."
     if any("hits" in row for row in rows):

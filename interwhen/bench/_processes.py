@@ -52,13 +52,13 @@ def child(command: Sequence[str], address: str, **environment: str) -> Iterator[
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
-        found = re.search(address, line)
-        if found is None:
+        match = re.search(address, line)
+        if match is None:
             raise UsageError(
                 f"{' '.join(command[1:4])} must print its address first, got {line.strip()!r}; run it by "
                 "hand to see why"
             )
-        yield Helper(process, found[1])
+        yield Helper(process, match[1])
     finally:
         process.kill()
         process.wait()

@@ -34,12 +34,12 @@ class Table(msgspec.Struct, frozen=True):
         return (*names, "bar", "met") if judged else tuple(names)
 
     def texts(self) -> list[list[str]]:
-        found = []
+        cells = []
         for row in self.rows:
             bar = _judged(row)
             bars = {"bar": bar.bar, "met": "yes" if bar.met else "NO"} if bar else {}
-            found.append([text_of({**row, **bars}.get(name)) for name in self.columns])
-        return found
+            cells.append([text_of({**row, **bars}.get(name)) for name in self.columns])
+        return cells
 
 
 def lines(values: Mapping[str, Cell], column: str = "measured") -> list[Row]:

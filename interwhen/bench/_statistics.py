@@ -69,8 +69,8 @@ def estimate(
     if all(value == values[0] for value in values):  # resampling would give the same value again
         return Estimate(middle, unit, middle, middle, len(values), limit)
     rng = random.Random(seed)  # noqa: S311  (resampling, not secrets)
-    found = sorted(of(rng.choices(values, k=len(values))) for _ in range(_RESAMPLES))
-    low, high = found[int(0.025 * _RESAMPLES)], found[int(0.975 * _RESAMPLES) - 1]
+    resampled = sorted(of(rng.choices(values, k=len(values))) for _ in range(_RESAMPLES))
+    low, high = resampled[int(0.025 * _RESAMPLES)], resampled[int(0.975 * _RESAMPLES) - 1]
     return Estimate(middle, unit, low, high, len(values), limit)
 
 

@@ -44,11 +44,11 @@ def jsonl(
     that name none. With *shuffle*, *seed* determines the order. Raises :class:`~interwhen.UsageError` if the file or a
     line cannot be read, or if *answer* is no regex with a group.
     """
-    found = list(_lines(Path(path)))
+    lines = list(_lines(Path(path)))
     if shuffle:
-        random.Random(seed).shuffle(found)  # noqa: S311  (an order, not secrets)
+        random.Random(seed).shuffle(lines)  # noqa: S311  (an order, not secrets)
     read = reader(answer)
-    for number, line in found[:count]:
+    for number, line in lines[:count]:
         yield exercise_of(line, f"line-{number}", read, monitors)
 
 
@@ -112,14 +112,14 @@ def from_rows(
                     f"row {number} of the dataset must have the column {column!r}, got "
                     f"{', '.join(sorted(row))}; choose one of these"
                 )
-        found = pattern.search(str(row[target]))
-        if found is None or found[1] is None:
+        match = pattern.search(str(row[target]))
+        if match is None or match[1] is None:
             raise UsageError(
                 f"row {number}: target_pattern must find the answer in {str(row[target])!r:.200}, got no "
                 f"match of {target_pattern!r}; change it"
             )
         asked = (Message("system", instruction), Message("user", str(row[prompt])))
-        yield exercise_of(ExerciseLine(prompt=asked, answer=found[1]), f"row-{number}", read, monitors)
+        yield exercise_of(ExerciseLine(prompt=asked, answer=match[1]), f"row-{number}", read, monitors)
 
 
 SHIPPED: Mapping[str, Callable[..., Iterable[Exercise]]] = {"hub": hub, "jsonl": jsonl}
@@ -133,8 +133,8 @@ def reader(pattern: str) -> Callable[[str], str | None]:
 
     def read(text: str) -> str | None:
         said = outside_thoughts(text)
-        found = [match[1] for match in compiled.finditer(said) if match[1] is not None]
-        return normal(found[-1]) or None if found else None
+        answers = [match[1] for match in compiled.finditer(said) if match[1] is not None]
+        return normal(answers[-1]) or None if answers else None
 
     return read
 

@@ -152,9 +152,9 @@ def _configured() -> JournalSettings | None:
 
 
 def _journal_diagnosis(folder: Path, base_url: str | None) -> Diagnosis:
-    found = _configured()
-    is_same = found is not None and bool(found.path) and Path(found.path).absolute() == folder.absolute()
-    settings = found if found is not None and is_same else JournalSettings(path=str(folder))
+    configured = _configured()
+    is_same = configured is not None and bool(configured.path) and Path(configured.path).absolute() == folder.absolute()
+    settings = configured if configured is not None and is_same else JournalSettings(path=str(folder))
     findings = examine_journals(settings)
     if base_url is not None:
         findings = (*findings, _lost(base_url))
@@ -216,12 +216,12 @@ def _ends(files: list[tuple[float, int, Path]]) -> ProbeFinding:
         if now - changed < _STILL_WRITTEN:
             continue
         try:
-            found = interwhen.journal.read_journal(path)
+            journaled = interwhen.journal.read_journal(path)
         except JournalError:
             damaged += 1
             continue
-        damaged += bool(found.left_out)
-        unfinished += found.result is None and found.call is None
+        damaged += bool(journaled.left_out)
+        unfinished += journaled.result is None and journaled.call is None
     wrong = unfinished + damaged
     return ProbeFinding(
         "complete",
@@ -238,12 +238,12 @@ def _lost(base_url: str) -> ProbeFinding:
     url = base_url.rstrip("/").removesuffix("/v1") + "/metrics"
     try:
         answer = httpx2.get(url, timeout=5.0)
-        found = _DROPPED.search(answer.text) if answer.is_success else None
+        match = _DROPPED.search(answer.text) if answer.is_success else None
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         return ProbeFinding("lost journals", "unknown", f"{url}: {type(error).__name__}", "name a running gateway")
-    if found is None:
+    if match is None:
         return ProbeFinding("lost journals", "unknown", f"{url} has no interwhen_journals", "name a running gateway")
-    count = int(float(found[1]))
+    count = int(float(match[1]))
     meaning = "the disk did not take them; the log has journal.failed with the reason" if count else ""
     return ProbeFinding("lost journals", "no" if count else "ok", f"{count} since the gateway began", meaning)
 
@@ -291,10 +291,12 @@ async def _endpoint(base_url: str | None, model: str) -> AsyncIterator[_Endpoint
 async def _diagnosis(base_url: str | None, model: str, on_progress: OnProgress, *, contract: bool = False) -> Diagnosis:
     ask = check_contract if contract else probe
     async with _endpoint(base_url, model) as endpoint:
-        found = await ask(endpoint.base_url, endpoint.model, api_key=endpoint.api_key, on_progress=on_progress)
+        diagnosis = await ask(endpoint.base_url, endpoint.model, api_key=endpoint.api_key, on_progress=on_progress)
     if base_url is not None or contract:
-        return found
-    return Diagnosis(found.base_url, found.model, (*found.findings, await _saved_prefixes(model.partition(":")[2])))
+        return diagnosis
+    return Diagnosis(
+        diagnosis.base_url, diagnosis.model, (*diagnosis.findings, await _saved_prefixes(model.partition(":")[2]))
+    )
 
 
 async def _saved_prefixes(spec: str) -> ProbeFinding:

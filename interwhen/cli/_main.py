@@ -121,13 +121,13 @@ def _known(error: InterwhenError | BaseExceptionGroup[Any]) -> InterwhenError | 
 def _with_dashes(arguments: list[str]) -> list[str]:
     """Return *arguments* with ``--option -`` written as ``--option=-``, except after ``--``."""
     # cyclopts takes a lone "-" for an option.
-    found: list[str] = []
+    dashed: list[str] = []
     for argument in arguments:
-        if argument == "-" and "--" not in found and found and re.fullmatch("--[^=]+", found[-1]):
-            found[-1] += "=-"
+        if argument == "-" and "--" not in dashed and dashed and re.fullmatch("--[^=]+", dashed[-1]):
+            dashed[-1] += "=-"
         else:
-            found.append(argument)
-    return found
+            dashed.append(argument)
+    return dashed
 
 
 def _output_failed(error: OSError, *, debug: bool) -> int:

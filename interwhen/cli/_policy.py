@@ -50,11 +50,11 @@ def show_admission(policy: WrittenPolicy, admission: Admission) -> None:
         cells = (rule.id, str(len(rule.examples)), noticed, why)
         listed.add_row(Text(signs.of(kind), style=STYLES[kind]), *(Text(one_line(cell, 600)) for cell in cells))
     console.print(listed)
-    covered = [found for found in admission.coverage.clauses if found.rules]
+    covered = [coverage for coverage in admission.coverage.clauses if coverage.rules]
     say(["", f"{len(covered)} of {len(admission.coverage.clauses)} clauses have a rule:"])
-    for found in covered:
-        rules = ", ".join(found.rules)
-        say([f"  {found.clause[:100]}  [{rules}; {found.examples} examples, fired {found.fired} times]"])
+    for coverage in covered:
+        rules = ", ".join(coverage.rules)
+        say([f"  {coverage.clause[:100]}  [{rules}; {coverage.examples} examples, fired {coverage.fired} times]"])
     say(["without a rule:", *(f"  {clause}" for clause in admission.coverage.without)])
     say(
         [f"{len(admission.admitted)} of {len(policy.rules)} rules admitted; {admission.killed:.1%} of mistakes noticed"]
@@ -81,33 +81,35 @@ def explained(rule: Rule, schema: Schema) -> Iterator[str]:
         )
 
 
-def show_replayed(found: Replayed) -> None:
+def show_replayed(findings: Replayed) -> None:
     """Print the result of a policy on recorded runs: the counts for each rule, and what they revealed."""
     listed = table("rule", "keeps", "breaks", "unknown", "not applicable", "why unknown")
     for column in listed.columns[1:-1]:
         column.justify = "right"
-    for name, tally in found.tallies.items():
+    for name, tally in findings.tallies.items():
         counts = (tally.keeps, tally.breaks, tally.unknown, tally.not_applicable)
         listed.add_row(Text(name), *map(str, counts), Text(one_line(tally.why_unknown, 80)))
     stdout_console().print(listed)
-    say([f"{found.calls} calls, of which {found.results} have a result that is data"])
-    for (record, field), rules in found.unseen.items():
+    say([f"{findings.calls} calls, of which {findings.results} have a result that is data"])
+    for (record, field), rules in findings.unseen.items():
         say([f"never present: the field {field!r} of {record}, which is read by {', '.join(rules)}"])
-    for record, rules in found.never_returned.items():
+    for record, rules in findings.never_returned.items():
         say([f"no result has a record {record}, which is read by {', '.join(rules)}"])
-    for name in found.undecided:
+    for name in findings.undecided:
         say([f"never decided: {name}"])
 
 
-def written(found: Replayed) -> dict[str, object]:
-    """Return *found* as plain values that can be written as JSON."""
+def written(findings: Replayed) -> dict[str, object]:
+    """Return *findings* as plain values that can be written as JSON."""
     return {
-        "calls": found.calls,
-        "results": found.results,
-        "rules": {name: asdict(tally) for name, tally in found.tallies.items()},
-        "unseen": [{"record": record, "field": name, "rules": rules} for (record, name), rules in found.unseen.items()],
-        "never_returned": found.never_returned,
-        "undecided": found.undecided,
+        "calls": findings.calls,
+        "results": findings.results,
+        "rules": {name: asdict(tally) for name, tally in findings.tallies.items()},
+        "unseen": [
+            {"record": record, "field": name, "rules": rules} for (record, name), rules in findings.unseen.items()
+        ],
+        "never_returned": findings.never_returned,
+        "undecided": findings.undecided,
     }
 
 
@@ -190,17 +192,17 @@ def lint(
         if not isinstance(turn.prompt, str) and any(message.role == "tool" for message in turn.prompt)
     )
     database = None if state is None else read_database(policy, state)
-    found = replayed(policy, each(runs, "runs"), database)
-    if not found.calls:
+    findings = replayed(policy, each(runs, "runs"), database)
+    if not findings.calls:
         raise UsageError(
             f"the runs at {str(replay)!r} must have tool calls with results, got none: give runs with "
             "messages of role tool"
         )
     if json:
-        print(as_json(written(found)))
+        print(as_json(written(findings)))
     else:
-        show_replayed(found)
-    return _exits.BROKEN if found.unseen or found.undecided else _exits.OK
+        show_replayed(findings)
+    return _exits.BROKEN if findings.unseen or findings.undecided else _exits.OK
 
 
 @app.command
@@ -220,8 +222,8 @@ def explain(folder: Path, rule: str, /, *, smt: Annotated[bool, Parameter(negati
         of the tool can break the rule with lists of the printed length or shorter, and perhaps although no call can.
     """
     policy = read_policy(folder)
-    found = next((known for known in policy.rules if known.id == rule), None)
-    if found is None:
+    chosen = next((known for known in policy.rules if known.id == rule), None)
+    if chosen is None:
         raise UsageError(
             f"RULE must be a rule in {str(folder)!r}, got {rule!r:.80}: choose one of "
             f"{', '.join(r.id for r in policy.rules)}"[:600]
@@ -229,10 +231,10 @@ def explain(folder: Path, rule: str, /, *, smt: Annotated[bool, Parameter(negati
     if smt:
         from interwhen.policy._smt import smtlib
 
-        _vet_kinds((found,), policy.schema)
-        print(smtlib(found, policy.schema))
+        _vet_kinds((chosen,), policy.schema)
+        print(smtlib(chosen, policy.schema))
         return _exits.OK
-    say(explained(found, policy.schema))
+    say(explained(chosen, policy.schema))
     return _exits.OK
 
 

@@ -56,14 +56,14 @@ def worth_table(prepared: PreparedContext, records: Mapping[ItemId, GateRecord])
 
     ``None`` without a row.
     """
-    found = [(step, records[item.id]) for step, item in prepared.current.items.items() if item.id in records]
-    if not found:
+    recorded = [(step, records[item.id]) for step, item in prepared.current.items.items() if item.id in records]
+    if not recorded:
         return None
     title = (
         f"Savings per query (a token that a reader waits for weighs {_RULE.weights.test:g} offline tokens, or t = 1)"
     )
     table = _table(title, "item", "stage", "used", "pairs", "tokens", "share", "t = 1", "pays after")
-    for step, record in found:
+    for step, record in recorded:
         known = worth(record, _RULE)
         after = "unknown" if known.break_even is None else f"{known.break_even:,.1f} queries"
         counts = (f"{record.served} of {record.queries}", f"{len(record.pairs)}")
@@ -146,8 +146,8 @@ def add(
         raise UsageError("a context needs at least one file, got none; name the files after the context")
     pieces = _cut(next(iter(texts.values())), size) if len(texts) == 1 else tuple(_of_files(texts, size))
     record = ContextRecord.of(pieces, kind or get_args(Kind))
-    with contextlib.closing(place.open(creates=True)) as found:
-        generation = write_context(found, name, record)
+    with contextlib.closing(place.open(creates=True)) as store:
+        generation = write_context(store, name, record)
     stdout_console().print(Text(f"{visible(name)}: {len(pieces)} pieces, generation {generation}"))
     return _exits.OK
 
@@ -249,14 +249,14 @@ async def _work(
     told: Callable[[Slice], None],
 ) -> list[Slice]:
     adapter = model.open()
-    found = place.open()
+    store = place.open()
     done: list[Slice] = []
     try:
-        pre = Precomputer(found, adapter, monitor, producers=producer, token_budget=token_budget, debounce=0.0)
-        for name in names or _contexts.contexts_in(found):
-            note_questions(found, name, asked, is_log=True)
+        pre = Precomputer(store, adapter, monitor, producers=producer, token_budget=token_budget, debounce=0.0)
+        for name in names or _contexts.contexts_in(store):
+            note_questions(store, name, asked, is_log=True)
             await pre.open(name)
-            _contexts.note_worker(found, name, _worker(pre, producer))
+            _contexts.note_worker(store, name, _worker(pre, producer))
         while slices is None or len(done) < slices:
             step = await pre.work(slices=1)
             if not step:
@@ -264,7 +264,7 @@ async def _work(
             done.extend(step)
             told(step[0])
     finally:
-        found.close()
+        store.close()
         await adapter.aclose()
     return done
 
@@ -334,16 +334,16 @@ def status(name: str = "", /, *, place: StoreFlags = _STORE) -> int:
     if not name and place.store == PLACE and is_missing(PLACE):
         console.print(_NO_CONTEXTS)
         return _exits.OK
-    with contextlib.closing(place.open()) as found:
+    with contextlib.closing(place.open()) as store:
         if name:
-            prepared = _prepared(found, name)
-            shown = (_steps(prepared), worth_table(prepared, read_records(found)))
+            prepared = _prepared(store, name)
+            shown = (_steps(prepared), worth_table(prepared, read_records(store)))
             console.print(*(table for table in shown if table is not None))
             return _exits.OK
-        names = _contexts.contexts_in(found)
-        summaries = [_contexts.summary(_prepared(found, each)) for each in names]
+        names = _contexts.contexts_in(store)
+        summaries = [_contexts.summary(_prepared(store, each)) for each in names]
         console.print(_named_contexts(summaries) if names else _NO_CONTEXTS)
-        if ruins := found.quarantined():
+        if ruins := store.quarantined():
             console.print(Text(f"in quarantine: {len(ruins)}, the last one because {visible(ruins[-1].why)}"))
     return _exits.OK
 
@@ -359,8 +359,8 @@ def why(name: str, step: str, /, *, place: StoreFlags = _STORE) -> int:
     step
         The name of the step, as "interwhen precompute status NAME" shows it.
     """
-    with contextlib.closing(place.open()) as found:
-        state, readings = explain(_prepared(found, name), step)
+    with contextlib.closing(place.open()) as store:
+        state, readings = explain(_prepared(store, name), step)
     lines = [f"{state.step}: {state.state}"]
     item = state.item
     if item is not None:
@@ -397,13 +397,13 @@ def evict(name: str, steps: tuple[str, ...] = (), /, *, place: StoreFlags = _STO
     all_
         Delete the items of all steps. It has no effect if steps are named.
     """
-    with contextlib.closing(place.open()) as found:
-        prepared = _prepared(found, name)
+    with contextlib.closing(place.open()) as store:
+        prepared = _prepared(store, name)
         if not steps and not all_:
             raise UsageError("there must be at least one step to evict, got none; name steps, or give --all")
         meant = [explain(prepared, step)[0] for step in steps] if steps else states(prepared)
         items = tuple(each.item.id for each in meant if each.item is not None)
-        generation = _contexts.evict(found, name, items)
+        generation = _contexts.evict(store, name, items)
     stdout_console().print(Text(f"{len(items)} items deleted, generation {generation}"))
     return _exits.OK
 
@@ -435,9 +435,9 @@ def _prepared(store: Store, name: str) -> PreparedContext:
     return prepared
 
 
-def _named_contexts(found: list[Summary]) -> Table:
+def _named_contexts(summaries: list[Summary]) -> Table:
     table = _table(None, "context", "generation", "pieces", "served", "tokens", "wasted", "steps")
-    for each in found:
+    for each in summaries:
         spent = each.spending
         counts = (each.generation, each.pieces, each.served, spent.cost.generated, spent.discarded)
         steps = ", ".join(f"{each.counts[state]} {state}" for state in _SHOWN if each.counts.get(state))

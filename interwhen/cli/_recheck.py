@@ -54,12 +54,12 @@ def recheck(
         ) from error
     text = None if prompt is None else read_prompt(None, prompt, None)
     with ProgressLine("checks") as progress:
-        result, found = anyio.run(
+        result, repeats = anyio.run(
             lambda: check_again(file, monitor or None, trust=trust, prompt=text, on_progress=progress.of)
         )
     console = stdout_console()
     signs = signs_for(console.encoding)
-    for repeated in found:
+    for repeated in repeats:
         if json:
             console.file.write(as_json(_row(repeated)) + "\n")
             continue
@@ -70,14 +70,14 @@ def recheck(
         notes = "; ".join(filter(None, (one_line(repeated.why, 240), repeated.changed)))
         line = f" {signs.of(kind)} {one_line(check.monitor, 60)} {where}  {words}" + (f"  ({notes})" if notes else "")
         console.print(Text(line, style=STYLES[kind]), soft_wrap=True)
-    passing = sum(repeated.passes for repeated in found)
-    left_out = sum(repeated.left_out for repeated in found)
+    passing = sum(repeated.passes for repeated in repeats)
+    left_out = sum(repeated.left_out for repeated in repeats)
     if not json:
         more = f"; {left_out} were not repeated" if left_out else ""
         console.print(
-            Text(f" {passing} of {len(found)} checks that passed pass again{more}; the run was {result.label}")
+            Text(f" {passing} of {len(repeats)} checks that passed pass again{more}; the run was {result.label}")
         )
-    return _exits.OK if passing == len(found) and found else _exits.BY_STATUS["unverified"]
+    return _exits.OK if passing == len(repeats) and repeats else _exits.BY_STATUS["unverified"]
 
 
 def _row(repeated: RepeatedCheck) -> dict[str, object]:

@@ -24,12 +24,12 @@ _START_SECONDS = 60.0
 
 def scopes_of(plugins: list[registry.Plugin]) -> list[tuple[registry.Plugin, str]]:
     # Return each of `plugins` with `loaded` and `error`, and its scope; `?` if it cannot be imported.
-    found: list[tuple[registry.Plugin, str]] = []
-    while rest := plugins[len(found) :]:
+    scoped: list[tuple[registry.Plugin, str]] = []
+    while rest := plugins[len(scoped) :]:
         names = [f"{each.distribution}/{each.name}" if each.distribution else each.name for each in rest]
         for plugin, (scope, error) in zip(rest, _imported(names), strict=False):
-            found.append((msgspec.structs.replace(plugin, loaded=not error, error=error), scope or "?"))
-    return found
+            scoped.append((msgspec.structs.replace(plugin, loaded=not error, error=error), scope or "?"))
+    return scoped
 
 
 def _imported(names: list[str]) -> Iterator[tuple[str, str]]:

@@ -73,10 +73,10 @@ def _unverified_reasons(unverified_reasons: tuple[UnverifiedReason, ...]) -> Tab
 
 def _violations(violations: tuple[ViolationRecord, ...]) -> Table:
     rows = table("violation", "found by", "why", "remedy", "written instead")
-    for found in violations[:_REASONS]:
-        remedy = found.remedy or ("none" if found.interrupted else "observed")
-        why = _cell(found.witness or found.why)
-        rows.add_row(_cell(found.quote), _cell(found.monitor), why, remedy, _cell(found.inserted.strip()))
+    for violation in violations[:_REASONS]:
+        remedy = violation.remedy or ("none" if violation.interrupted else "observed")
+        why = _cell(violation.witness or violation.why)
+        rows.add_row(_cell(violation.quote), _cell(violation.monitor), why, remedy, _cell(violation.inserted.strip()))
     return _rest(rows, len(violations))
 
 
@@ -127,11 +127,11 @@ def _seconds(value: float) -> str:
 
 
 def _pairs(title: str, rows: list[tuple[str, str]]) -> Table:
-    found = table(title, "")
-    found.columns[1].justify = "right"
+    listed = table(title, "")
+    listed.columns[1].justify = "right"
     for name, value in rows:
-        found.add_row(name, value)
-    return found
+        listed.add_row(name, value)
+    return listed
 
 
 def _cell(text: str) -> Text:

@@ -78,18 +78,18 @@ def _spread(spread: Spread, form: str = ".3g") -> str:
     return f"{spread.p50:{form}} (median), {spread.p99:{form}} (99 %)"
 
 
-def show_cases(console: Console, found: Cases, most: int) -> None:
+def show_cases(console: Console, case_lists: Cases, most: int) -> None:
     """Print up to *most* cases of each kind: false alarms, early flags, misses, failed checks."""
     for title, those in (
-        ("false alarms: right, and flagged", found.false_alarms),
-        ("flagged before the labelled mistake", found.early),
-        ("misses: wrong, and not flagged", found.misses),
-        ("checks that failed", found.troubled),
+        ("false alarms: right, and flagged", case_lists.false_alarms),
+        ("flagged before the labelled mistake", case_lists.early),
+        ("misses: wrong, and not flagged", case_lists.misses),
+        ("checks that failed", case_lists.troubled),
     ):
         if those and most:
             console.print(Text(f"\n{title} ({min(most, len(those))} of {len(those)})", style="bold"))
             for tried in those[:most]:
-                _show_case(console, tried, troubled=those is found.troubled)
+                _show_case(console, tried, troubled=those is case_lists.troubled)
 
 
 def _show_case(console: Console, tried: TrialResult, *, troubled: bool) -> None:
@@ -99,10 +99,10 @@ def _show_case(console: Console, tried: TrialResult, *, troubled: bool) -> None:
             console.print(Text(f"  {one_line(trouble.what, 300)}"), soft_wrap=True)
             _show_text(console, tried, trouble.turn, trouble.span)
         return
-    for found in tried.found[:_EACH]:
-        said = found.why + (f" ({found.witness})" if found.witness else "")
-        console.print(Text(f"  turn {found.turn}, {found.span.start}: {one_line(said, 300)}"), soft_wrap=True)
-        _show_text(console, tried, found.turn, found.span)
+    for violation in tried.found[:_EACH]:
+        said = violation.why + (f" ({violation.witness})" if violation.witness else "")
+        console.print(Text(f"  turn {violation.turn}, {violation.span.start}: {one_line(said, 300)}"), soft_wrap=True)
+        _show_text(console, tried, violation.turn, violation.span)
     mistake = tried.trace.mistake
     if mistake is not None:
         console.print(Text(f"  labelled, turn {mistake.turn}:", style="dim"))
@@ -187,7 +187,7 @@ def try_(
             f"--model and --base-url must be used with a monitor that asks forks, got {name!r:.80}, which "
             "asks none: leave them out"
         )
-    found = list(islice(read_traces(traces, format), limit))
+    labelled = list(islice(read_traces(traces, format), limit))
     forks = model.open() if model.is_given else None
     flagged = 0
 
@@ -196,8 +196,8 @@ def try_(
         flagged += one.is_flagged
         progress.advance(f"{flagged} flagged")
 
-    with ProgressLine("traces", len(found)) as progress:
-        tried = try_monitor_sync(monitor, found, seed=seed, model=forks, on_trial=counted)
+    with ProgressLine("traces", len(labelled)) as progress:
+        tried = try_monitor_sync(monitor, labelled, seed=seed, model=forks, on_trial=counted)
     if not tried:
         raise UsageError(
             f"TRACES must hold at least one labelled trace, got {str(traces)!r} without any: name another file"

@@ -56,16 +56,16 @@ def list_(*, load: Annotated[bool, Parameter(negative="")] = False) -> int:
     failed = any(plugin.error for plugin, _ in plugins)
 
     def cells(plugin: registry.Plugin, scope: str) -> dict[str, Text]:
-        found = {"name": Text(joined(plugin.name), style="bold"), "scope": Text(scope), **_origin(plugin)}
-        return {**found, "loads": _loads(plugin, console)} if load or failed else found
+        row = {"name": Text(joined(plugin.name), style="bold"), "scope": Text(scope), **_origin(plugin)}
+        return {**row, "loads": _loads(plugin, console)} if load or failed else row
 
     _print_plugins(console, "no verifiers are installed", [cells(*each) for each in plugins])
     return _exits.FAILED if load and failed else _exits.OK
 
 
 def _origin(plugin: registry.Plugin) -> dict[str, Text]:
-    found = {"from": plugin.distribution, "version": plugin.version, "target": plugin.target}
-    return {header: Text(joined(text)) for header, text in found.items()}
+    texts = {"from": plugin.distribution, "version": plugin.version, "target": plugin.target}
+    return {header: Text(joined(text)) for header, text in texts.items()}
 
 
 def _print_plugins(console: Console, nothing: str, rows: list[dict[str, Text]]) -> None:

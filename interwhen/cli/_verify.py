@@ -46,14 +46,14 @@ def verify_text(
     json
         Write one line of JSON.
     """
-    found = _compared(_bytes(certificate), str(certificate), _bytes(text), key)
+    verification = _compared(_bytes(certificate), str(certificate), _bytes(text), key)
     console = stdout_console()
     if json:
-        console.file.write(as_json(found) + "\n")
+        console.file.write(as_json(verification) + "\n")
     else:
-        style = STYLES["passed" if _EXITS[found.answer] == _exits.OK else "violated"]
-        console.print(Text(f" {found.answer}: {one_line(found.why, 400)}", style=style))
-    return _EXITS[found.answer]
+        style = STYLES["passed" if _EXITS[verification.answer] == _exits.OK else "violated"]
+        console.print(Text(f" {verification.answer}: {one_line(verification.why, 400)}", style=style))
+    return _EXITS[verification.answer]
 
 
 def _bytes(path: Path) -> bytes:
@@ -93,8 +93,8 @@ def _from_json(data: bytes) -> Certificate | Result | None:
             continue
         for kind in (Result, Certificate):
             try:
-                found: Certificate | Result = msgspec.json.decode(inner, type=kind)
+                record: Certificate | Result = msgspec.json.decode(inner, type=kind)
             except DECODE_ERRORS:
                 continue
-            return found
+            return record
     return None

@@ -138,11 +138,11 @@ def apply(state: ViewState, event: Event) -> ViewState:  # noqa: C901 (one case 
             return replace(state, checking=(*state.checking, (monitor, key, span)))
         case CheckSettled(check=check):
             return _settled(state, check)
-        case ViolationFound(violation=found):
-            return _marked(replace(state, violations=(*state.violations, found)), found.span, "violated")
-        case Remedied(violation=found):
+        case ViolationFound(violation=violation):
+            return _marked(replace(state, violations=(*state.violations, violation)), violation.span, "violated")
+        case Remedied(violation=violation):
             # Text behind a gate is cut without a retraction, because it was not shown; its marks go with it.
-            marks = tuple(mark for mark in state.marks if found.cut is None or mark.span.end <= found.cut)
+            marks = tuple(mark for mark in state.marks if violation.cut is None or mark.span.end <= violation.cut)
             return replace(state, marks=marks, remedies=state.remedies + 1, mood="remedying")
         case FrontierMoved(to=to):
             return replace(state, frontier=to)
@@ -403,18 +403,18 @@ class PlainLog:
 def _facts(event: Event, log: PlainLog) -> list[Text]:
     signs = log.signs
     match event:
-        case ViolationFound(violation=found):
-            said = one_line(found.witness or found.why)
+        case ViolationFound(violation=violation):
+            said = one_line(violation.witness or violation.why)
             return [
                 Text.assemble(
-                    (f" {signs.violated} {visible_name(found.monitor)}: ", STYLES["violated"]),
-                    f"{one_line(found.quote)}  ({said})",
+                    (f" {signs.violated} {visible_name(violation.monitor)}: ", STYLES["violated"]),
+                    f"{one_line(violation.quote)}  ({said})",
                 )
             ]
         case CheckSettled(check=check):
             return _settled_line(check, log)
-        case Remedied(violation=found):
-            return [Text(f" {signs.wrote} {found.remedy}: {one_line(found.inserted.strip())}", style=REPAIR)]
+        case Remedied(violation=violation):
+            return [Text(f" {signs.wrote} {violation.remedy}: {one_line(violation.inserted.strip())}", style=REPAIR)]
         case StreamBroken(error=error, action=action):
             return [Text(f" ! the stream broke ({one_line(error)}): {action}", style=STYLES["unproven"])]
         case Delta() | Retracted() | CheckStarted() | FrontierMoved() | StreamStarted() | StreamEnded() | Finished():

@@ -86,11 +86,11 @@ def view(
     if plain and len(paths) == 1:
         return _replay(paths[0], recheck, json=json)
     if plain or json or html is not None:
-        found = [(path, folder.row(path)) for path in each(paths, "runs")]
+        journals = [(path, folder.row(path)) for path in each(paths, "runs")]
         if html is not None:
-            _write(folder, found, html, recheck)
+            _write(folder, journals, html, recheck)
         else:
-            _print([row for _, row in found], json=json)
+            _print([row for _, row in journals], json=json)
         return _exits.OK
     load_monitors(recheck)  # report a wrong name here, not in the browser
     return _serve(folder, port, recheck)
@@ -105,19 +105,19 @@ def _start(folder: RunFolder, recheck: tuple[str, ...]) -> str:
     return "#/" + "/".join(["compare", *(quote(half, safe="") for half in [run, *halves][-_HALVES:])])
 
 
-def _write(folder: RunFolder, found: list[tuple[Path, RunRow]], html: Path, recheck: tuple[str, ...]) -> None:
-    readable = [(path, row) for path, row in found if not row.error]
+def _write(folder: RunFolder, journals: list[tuple[Path, RunRow]], html: Path, recheck: tuple[str, ...]) -> None:
+    readable = [(path, row) for path, row in journals if not row.error]
     if not readable:
-        why = next((row.error for _, row in found), "")
+        why = next((row.error for _, row in journals), "")
         raise UsageError(f"there must be at least one readable journal, got none{f': {why}' if why else ''}")
     if html.exists() and any(html.samefile(path) for path, _ in readable):
         raise UsageError(
             f"--html must not be one of the journals that are shown, got {str(html)!r}: choose another path"
         )
     runs = {row.id: folder.form(path) for path, row in each(readable, "runs")}
-    rows = [row for _, row in found]
+    rows = [row for _, row in journals]
     for monitor in each(recheck, "monitors"):
-        [(path, row)] = found
+        [(path, row)] = journals
         name = rechecked_id(row.id, monitor)
         runs[name] = anyio.run(recheck_form, path, monitors_given(monitor), monitor)
         rows.append(rechecked_row(row, name, monitor, runs[name]))
@@ -129,7 +129,7 @@ def _write(folder: RunFolder, found: list[tuple[Path, RunRow]], html: Path, rech
             f"--html must be a file that can be written, got {str(html)!r} ({error.strerror}): choose another path"
         ) from error
     if not is_quiet():
-        left_out = len(found) - len(readable)
+        left_out = len(journals) - len(readable)
         more = f"; {left_out} cannot be read" if left_out else ""
         print(f"{visible(str(html))}: {len(readable)} runs, {len(page):,} bytes{more}", file=sys.stderr)
 
@@ -189,9 +189,9 @@ def _replay(file: Path, monitor: tuple[str, ...], *, json: bool) -> int:
     console = stdout_console()
     if monitor:
         with ProgressLine("checked characters:") as progress:
-            found = anyio.run(lambda: check_recorded(file, monitor, on_progress=progress.of))
-        _print_findings(found, console, json=json)
-        return _exits.BY_STATUS["unverified"] if found.findings else _exits.OK
+            rechecked = anyio.run(lambda: check_recorded(file, monitor, on_progress=progress.of))
+        _print_findings(rechecked, console, json=json)
+        return _exits.BY_STATUS["unverified"] if rechecked.findings else _exits.OK
     again = replay(file)
     # Append lines: a picture that is redrawn is for running runs.
     with viewer_for(console, json=json, plain=True) as viewer:
@@ -212,13 +212,13 @@ def _replay(file: Path, monitor: tuple[str, ...], *, json: bool) -> int:
     return _exits.BY_STATUS[again.result.status]
 
 
-def _print_findings(found: Recheck, console: Console, *, json: bool) -> None:
+def _print_findings(rechecked: Recheck, console: Console, *, json: bool) -> None:
     if json:
-        for finding in found.findings:
+        for finding in rechecked.findings:
             console.file.write(as_json(finding) + "\n")
         return
     console.print(Text(f"{_CAVEAT}\n", style="dim"))
-    for finding in found.findings:
+    for finding in rechecked.findings:
         violation = finding.violation
         said = one_line(violation.witness or violation.why)
         act = "would have acted" if finding.would_act else "would have observed"
@@ -229,9 +229,10 @@ def _print_findings(found: Recheck, console: Console, *, json: bool) -> None:
             ),
             soft_wrap=True,
         )
-    requests = len(found.traces)
+    requests = len(rechecked.traces)
     console.print(
         Text(
-            f" {len(found.findings)} found in the text of {requests} requests; {len(found.unproven)} without a verdict"
+            f" {len(rechecked.findings)} found in the text of {requests} requests; "
+            f"{len(rechecked.unproven)} without a verdict"
         )
     )

@@ -36,8 +36,8 @@ _NO_TRACE = "0" * 32
 
 
 def trace_id_of(traceparent: str | None) -> str:
-    found = _TRACEPARENT.fullmatch(traceparent or "")
-    return found[1] if found is not None and found[1] != _NO_TRACE else ""
+    match = _TRACEPARENT.fullmatch(traceparent or "")
+    return match[1] if match is not None and match[1] != _NO_TRACE else ""
 
 
 @dataclass(frozen=True, slots=True)

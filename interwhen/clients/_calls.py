@@ -113,9 +113,9 @@ class ApiCall:
 
     @property
     def tools(self) -> tuple[Mapping[str, Any], ...]:
-        found = [tool.get(tool.get("type", "function"), tool) for tool in self.body.get("tools") or ()]
-        found += list(self.body.get("functions") or ())
-        return tuple(tool for tool in found if isinstance(tool, Mapping) and isinstance(tool.get("name"), str))
+        offered = [tool.get(tool.get("type", "function"), tool) for tool in self.body.get("tools") or ()]
+        offered += list(self.body.get("functions") or ())
+        return tuple(tool for tool in offered if isinstance(tool, Mapping) and isinstance(tool.get("name"), str))
 
 
 def read_call(api: Api, body: Mapping[str, Any]) -> ApiCall:
@@ -334,26 +334,26 @@ def make_settings(monitors: Iterable[MonitorSpec], options: Mapping[str, Any]) -
 
 def _known(options: Mapping[str, Any], context: Ready | NamedContext | None = None) -> dict[str, Any]:
     # Raises `UsageError` for an unknown option, or for a value that cannot be converted.
-    found = dict(options)
-    require_known("the options of interwhen", found, [item.name for item in dataclasses.fields(Settings)])
-    if "monitors" in found:
-        found["monitors"] = load_monitors(found["monitors"])
-    if "prompt_monitors" in found:
-        found["prompt_monitors"] = load_prompt_monitors(found["prompt_monitors"])
-    if isinstance(found.get("budgets"), Mapping):
-        found["budgets"] = _made("budgets", Budgets, {"reconnects": 0, **found["budgets"]})
-    if isinstance(found.get("feedback"), Mapping):
-        found["feedback"] = _made("feedback", FeedbackTemplate, found["feedback"])
-    if "audit" in found:
-        found["audit"] = open_audit(found["audit"])
-    if "journal" in found:
-        found["journal"] = open_journals(found["journal"])
-    if "context" in found:
+    settings = dict(options)
+    require_known("the options of interwhen", settings, [item.name for item in dataclasses.fields(Settings)])
+    if "monitors" in settings:
+        settings["monitors"] = load_monitors(settings["monitors"])
+    if "prompt_monitors" in settings:
+        settings["prompt_monitors"] = load_prompt_monitors(settings["prompt_monitors"])
+    if isinstance(settings.get("budgets"), Mapping):
+        settings["budgets"] = _made("budgets", Budgets, {"reconnects": 0, **settings["budgets"]})
+    if isinstance(settings.get("feedback"), Mapping):
+        settings["feedback"] = _made("feedback", FeedbackTemplate, settings["feedback"])
+    if "audit" in settings:
+        settings["audit"] = open_audit(settings["audit"])
+    if "journal" in settings:
+        settings["journal"] = open_journals(settings["journal"])
+    if "context" in settings:
         source = context.source if isinstance(context, NamedContext) else None
-        found["context"] = read_context(found["context"], source)
-    if isinstance(found.get("strategy"), str):
-        found["strategy"] = load_catalog().load(found["strategy"])
-    return found
+        settings["context"] = read_context(settings["context"], source)
+    if isinstance(settings.get("strategy"), str):
+        settings["strategy"] = load_catalog().load(settings["strategy"])
+    return settings
 
 
 def load_catalog() -> StrategyCatalog:

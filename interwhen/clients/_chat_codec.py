@@ -78,10 +78,11 @@ class SupervisionInfo(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         if self.result is not None:
             return f"{result_line(self.result)} [{self.call_id}]"
-        found = [f"{one.monitor}: {quote(one.why, 100)}" for one in self.violations]
+        violations = [f"{one.monitor}: {quote(one.why, 100)}" for one in self.violations]
         where = "" if self.retracted is None else f", text from {self.retracted} on is retracted"
-        return f"in progress, {len(self.verdicts)} checks ended, {len(found)} violations{where}{': ' * bool(found)}" + (
-            "; ".join(found)
+        return (
+            f"in progress, {len(self.verdicts)} checks ended, {len(violations)} violations{where}"
+            f"{': ' * bool(violations)}{'; '.join(violations)}"
         )
 
     def __repr__(self) -> str:
@@ -105,8 +106,8 @@ class Part(msgspec.Struct):
     def chunk(self) -> dict[str, Any]:
         """Return the chunk as decoded JSON."""
         if self.raw is not None:
-            found: dict[str, Any] = msgspec.json.decode(self.raw)
-            return found
+            decoded: dict[str, Any] = msgspec.json.decode(self.raw)
+            return decoded
         assert self.body is not None
         return self.body
 
@@ -124,8 +125,8 @@ def info_of_all(parts: Sequence[Part]) -> SupervisionInfo:
 
 def supervision_info(chunk: object) -> SupervisionInfo | None:
     """Return the supervision info of *chunk*, a chunk or response of the SDK; ``None`` if it was not supervised."""
-    found = getattr(chunk, "interwhen", None)
-    return found if isinstance(found, SupervisionInfo) else None
+    info = getattr(chunk, "interwhen", None)
+    return info if isinstance(info, SupervisionInfo) else None
 
 
 # Corrections: the words between retracted text and its replacement, for readers that do not know retractions.
@@ -258,11 +259,11 @@ class ChunkTemplate:
     def __init__(self, first: bytes, *, chat: bool) -> None:
         self._chat = chat
         kind = "chat.completion.chunk" if chat else "text_completion"
-        found: Body = msgspec.json.decode(first) if first else {**_NONE, "object": kind}
+        body: Body = msgspec.json.decode(first) if first else {**_NONE, "object": kind}
         # The ids of the prompt are in the first chunk only.
         once = ("choices", "usage", "error", "prompt_token_ids")
-        self._head = {name: value for name, value in found.items() if name not in once}
-        choices = found.get("choices") or [{}]
+        self._head = {name: value for name, value in body.items() if name not in once}
+        choices = body.get("choices") or [{}]
         self._role = (choices[0].get("delta") or {}).get("role")
         self._extras = {name: None for name in choices[0] if name in ("logprobs", "finish_reason")}
 
@@ -282,18 +283,18 @@ class ChunkTemplate:
         return {**self._head, "choices": [], "usage": usage}
 
     def again(self, data: bytes) -> Body:
-        found: Body = msgspec.json.decode(data)
-        found |= {name: self._head[name] for name in ("id", "created", "model") if name in self._head}
-        for choice in found.get("choices") or ():
+        body: Body = msgspec.json.decode(data)
+        body |= {name: self._head[name] for name in ("id", "created", "model") if name in self._head}
+        for choice in body.get("choices") or ():
             delta = choice.get("delta")
             if isinstance(delta, dict):
                 delta.pop("role", None)
-        return found
+        return body
 
     def with_text(self, data: bytes, field: Field, text: str, *, whole: bool) -> Body:
         # If `text` is the `whole` text of the chunk, its log-probabilities and token ids are kept.
-        found = self.again(data)
-        choice = found["choices"][0]
+        body = self.again(data)
+        choice = body["choices"][0]
         if self._chat:
             choice["delta"] = {field: text}
         else:
@@ -301,15 +302,15 @@ class ChunkTemplate:
         if not whole:
             _drop_tokens(choice)
         choice["finish_reason"] = None
-        found.pop("usage", None)
-        return found
+        body.pop("usage", None)
+        return body
 
     def rest(self, data: bytes, shift: int = 0) -> Body:
         # Return the server's chunk `data` without its text and reasoning, which were already shown. Its
         # log-probabilities and token ids are kept only if it had no text. `shift` is added to the index of each tool
         # call.
-        found = self.again(data)
-        for choice in found.get("choices") or ():
+        body = self.again(data)
+        for choice in body.get("choices") or ():
             texts = [choice.get("text")]
             delta = choice.get("delta")
             if isinstance(delta, dict):
@@ -320,17 +321,17 @@ class ChunkTemplate:
                 choice["text"] = ""
             if any(texts):
                 _drop_tokens(choice)
-        return found
+        return body
 
     def without_calls(self, data: bytes, reason: str) -> Body:
-        found = self.rest(data)
-        choice = found["choices"][0]
+        body = self.rest(data)
+        choice = body["choices"][0]
         delta = choice.get("delta")
         if isinstance(delta, dict):
             for name in ("tool_calls", "function_call"):
                 delta.pop(name, None)
         choice["finish_reason"] = reason
-        return found
+        return body
 
     def _chunk(self, choice: Body) -> Body:
         return {**self._head, "choices": [{"index": 0, **self._extras, **choice}]}

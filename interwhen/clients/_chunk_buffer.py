@@ -148,20 +148,20 @@ class ChunkFieldFilter(FieldFilter):
             choice = msgspec.json.decode(data)["choices"][0]
         except (*DECODE_ERRORS, LookupError, TypeError):
             return data
-        found = choice.get("logprobs")
-        if found is None and self._scores is None:
+        scores = choice.get("logprobs")
+        if scores is None and self._scores is None:
             return data
         self._scores = self._scores or HeldScores()
         said = choice if self._api == "completions" else choice.get("delta") or {}
         reasoning = said.get("reasoning_content") or said.get("reasoning")
         texts = [said.get("content"), said.get("text"), *_call_texts(said), reasoning]
         *answer, reasoning = [text if isinstance(text, str) else "" for text in texts]
-        shown = self._scores.take(found, "".join(answer), reasoning)
+        shown = self._scores.take(scores, "".join(answer), reasoning)
         if choice.get("finish_reason") is not None:
             self._scores.finish(self._stops)
         if self._scores.differs:
             self.note("choices.logprobs")
-        if not self.holds or shown == found:
+        if not self.holds or shown == scores:
             return data
         body = msgspec.json.decode(data)
         body["choices"][0]["logprobs"] = shown
@@ -194,10 +194,10 @@ class ChunkFieldFilter(FieldFilter):
         return msgspec.json.encode(value), False
 
     def _remember(self, data: bytes) -> None:
-        found = _TEXT.findall(data)
-        if len(found) != 1:
+        beginnings = _TEXT.findall(data)
+        if len(beginnings) != 1:
             return
-        begin = data.index(found[0]) + len(found[0])
+        begin = data.index(beginnings[0]) + len(beginnings[0])
         end = data.find(b'"', begin)
         if end < 0 or data[end - 1] == _BACKSLASH:
             return
@@ -321,7 +321,7 @@ class ChunkBuffer:
 
     @property
     def usages(self) -> list[dict[str, Any]]:
-        return [found for data in self.counted.values() if isinstance(found := self._usage_in(data), dict)]
+        return [usage for data in self.counted.values() if isinstance(usage := self._usage_in(data), dict)]
 
     def _usage_in(self, data: bytes) -> object:
         return msgspec.json.decode(data).get("usage")
@@ -391,9 +391,9 @@ class ChunkBuffer:
     def decode(self, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
         # The arguments are explained at `Decode`. The end mark is not stored. Raises `ModelError` for an error of the
         # server and for an invalid event.
-        found = self._decode(data, offset, first)
-        if found is DONE:
-            return found
+        decoded = self._decode(data, offset, first)
+        if decoded is DONE:
+            return decoded
         # Nearly every chunk differs from the one before in its text only, so nothing else in it needs a look.
         field_filter = self.field_filter
         size = len(data)
@@ -408,32 +408,32 @@ class ChunkBuffer:
             if not self.first:
                 self.first = data
         if self._calls.is_open or field_filter.has_calls:
-            return self._with_calls(data, found, offset)
-        self._keep(data, found, ())
-        return found
+            return self._with_calls(data, decoded, offset)
+        self._keep(data, decoded, ())
+        return decoded
 
-    def _keep(self, data: bytes, found: Decoded, calls: tuple[int, ...]) -> None:
+    def _keep(self, data: bytes, decoded: Decoded, calls: tuple[int, ...]) -> None:
         at, later = self._at, self.requests > 1
-        if type(found) is Chunk:
-            text = found.text
+        if type(decoded) is Chunk:
+            text = decoded.text
             kind: Kind = "text"
-            if found.finish_reason is not None:
+            if decoded.finish_reason is not None:
                 kind = "end"
             elif calls:
                 kind = "call"
-            elif not text and found.usage is not None:
+            elif not text and decoded.usage is not None:
                 kind = "usage"
-            if found.usage is not None:
+            if decoded.usage is not None:
                 self.counted[self.requests] = data
-            field = self._field if found.phase == "answer" else self._reasoning_field(data)
+            field = self._field if decoded.phase == "answer" else self._reasoning_field(data)
             self.queue.append(BufferedChunk(kind, at, text, data, field, later=later))
             self._at = at + len(text)
-        elif isinstance(found, tuple):
-            text = "".join(chunk.text for chunk in found)
-            kind = "end" if found[-1].finish_reason is not None else "call" if calls else "text"
+        elif isinstance(decoded, tuple):
+            text = "".join(chunk.text for chunk in decoded)
+            kind = "end" if decoded[-1].finish_reason is not None else "call" if calls else "text"
             arrival = BufferedChunk(kind, at, text, data, self._reasoning_field(data), later=later)
-            arrival.split = len(found[0].text)
-            if found[-1].usage is not None:
+            arrival.split = len(decoded[0].text)
+            if decoded[-1].usage is not None:
                 self.counted[self.requests] = data
             self.queue.append(arrival)
             self._at = at + len(text)
@@ -443,12 +443,12 @@ class ChunkBuffer:
             last = self.queue[-1]
             last.calls, last.places, last.shift = calls, self._places, self._shift
 
-    def _with_calls(self, data: bytes, found: Decoded, offset: int) -> Decoded:
-        # Store the chunk `data`, which may have pieces of tool calls and was decoded to `found`. Return the chunks of
-        # `found`, with each tool call that is now complete as a separate chunk.
-        read = self._calls.read(data, found, offset)
+    def _with_calls(self, data: bytes, decoded: Decoded, offset: int) -> Decoded:
+        # Store the chunk `data`, which may have pieces of tool calls and was decoded to `decoded`. Return the chunks of
+        # `decoded`, with each tool call that is now complete as a separate chunk.
+        read = self._calls.read(data, decoded, offset)
         # The text of a chunk comes before the calls that it completes.
-        self._keep(data, found, read.pieces)
+        self._keep(data, decoded, read.pieces)
         for number, call in read.whole:
             self._places[number] = self._at
             self._at += len(call.text)

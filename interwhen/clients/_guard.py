@@ -189,15 +189,15 @@ def _fields(value: Any) -> Collection[str]:
 
 
 def _named(pairs: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    members: dict[str, Any] = {}
     for key, value in pairs:
         name = _plain(key)
         if type(name) is int:
             name = str(name)
-        if not isinstance(name, str) or name in found:
+        if not isinstance(name, str) or name in members:
             raise NotJson(f"the keys of a mapping must be distinct strings, got {name!r:.80}: rename this key")
-        found[name] = _plain(value)
-    return found
+        members[name] = _plain(value)
+    return members
 
 
 def _own(tool: Callable[..., Any], signature: inspect.Signature) -> frozenset[str]:

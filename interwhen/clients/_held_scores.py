@@ -66,27 +66,27 @@ class HeldTokens:
             return []
         self._text += _packed(text)
         self._waiting += tokens
-        found = [] if self.differs else self._matched()
+        matched = [] if self.differs else self._matched()
         if len(self._waiting) > _MOST_TOKENS or len(self._text) > _MOST_TEXT:
             self.differs = True
         if self.differs:
             self._waiting, self._text = [], b""
-        return found
+        return matched
 
     def _matched(self) -> list[Any]:
-        found: list[Any] = []
+        matched: list[Any] = []
         taken = 0
         for token, each in self._waiting:
             if token == _UNKNOWN:
                 self._unknown += _CHARACTER
-                found.append(each)
+                matched.append(each)
                 taken += 1
                 continue
             self._skip_unknown(token)
             if self._text.startswith(token):
                 self._text = self._text[len(token) :]
                 self._unknown = 0 if token else self._unknown
-                found.append(each)
+                matched.append(each)
             elif token.startswith(self._text):
                 break  # the rest may follow
             else:
@@ -96,7 +96,7 @@ class HeldTokens:
                     break
             taken += 1
         del self._waiting[:taken]
-        return found
+        return matched
 
     def _skip_unknown(self, token: bytes) -> None:
         most, at = min(self._unknown, len(self._text)), 0
@@ -146,11 +146,11 @@ class HeldScores:
         else:
             # A server may give log-probabilities of the answer only, or of the reasoning in a list of their own.
             thoughts = tokens_of(given.get("reasoning_content"))
-            if found := self._tokens["reasoning_content"].take(reasoning, thoughts, optional=True):
-                shown["reasoning_content"] = found
+            if matched := self._tokens["reasoning_content"].take(reasoning, thoughts, optional=True):
+                shown["reasoning_content"] = matched
             said = text if thoughts else reasoning + text
-            if found := self._tokens["content"].take(said, tokens_of(given.get("content")), optional=not text):
-                shown["content"] = found
+            if matched := self._tokens["content"].take(said, tokens_of(given.get("content")), optional=not text):
+                shown["content"] = matched
         if tokens_of(given.get("refusal")) or isinstance(given.get("tokens"), str):
             self._tokens["content"].differs = True  # no monitor reads a refusal, and no server sends such tokens
         return {**dict.fromkeys(given), **shown} if shown else None
@@ -207,15 +207,18 @@ def with_scores_of_text(value: Any, held: HeldTokens | None = None) -> tuple[Any
     if not isinstance(value, dict):
         return value, False
     fields = {name: with_scores_of_text(each) for name, each in value.items()}
-    shown, differs = {name: each for name, (each, _) in fields.items()}, any(found for _, found in fields.values())
+    shown, differs = (
+        {name: each for name, (each, _) in fields.items()},
+        any(differing for _, differing in fields.values()),
+    )
     scores = value.get("logprobs")
     if held is not None or isinstance(scores, list):
         text = value.get("text" if held is None else "delta")
         tokens = held or HeldTokens()
-        found = tokens.take(text if isinstance(text, str) else "", tokens_of(scores))
+        matched = tokens.take(text if isinstance(text, str) else "", tokens_of(scores))
         if held is None:
             tokens.finish()
-        if found or scores:
-            shown["logprobs"] = found
+        if matched or scores:
+            shown["logprobs"] = matched
         differs = differs or tokens.differs
     return shown, differs

@@ -279,20 +279,20 @@ class _Sifter:
 
         *table* lists its known fields.
         """
-        found: dict[str, Any] = {}
+        kept: dict[str, Any] = {}
         unknown = 0
         for name, inner in value.items():
             at = f"{place}.{name}" if place else name
             kind = table.get(name)
             if kind is not None:
-                found[name] = self._known(inner, kind, at)
+                kept[name] = self._known(inner, kind, at)
                 continue
             unknown += 1
             if unknown > _MOST_UNKNOWN or not _KEY.fullmatch(name):
                 self._note(at)  # the name itself is text
             else:
-                found[name] = self._plain(inner, "number", at)
-        return found
+                kept[name] = self._plain(inner, "number", at)
+        return kept
 
     def _known(self, value: Any, kind: Kind | Table | tuple[Table], place: str) -> Any:
         if isinstance(kind, tuple):

@@ -26,10 +26,10 @@ def open_source(store: str | None, key_file: Path | None, passages: int = 0) -> 
     # reads contexts is missing.
     key = (store or "", "" if key_file is None else str(key_file), passages)
     with _lock:
-        found = _sources.get(key)
-        if found is None:
-            found = _sources[key] = cast("ContextSource", load(CONTEXTS, "source")(store, key_file, passages))
-        return found
+        source = _sources.get(key)
+        if source is None:
+            source = _sources[key] = cast("ContextSource", load(CONTEXTS, "source")(store, key_file, passages))
+        return source
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,8 @@ class NamedContext:
 
     async def ready(self) -> Ready:
         # If it is not open yet, a thread reads it. Raises `UsageError` if it or the file of its store does not exist.
-        found = self.source.find(self.name)
-        return await anyio.to_thread.run_sync(self.source.open, self.name) if found is None else found
+        context = self.source.find(self.name)
+        return await anyio.to_thread.run_sync(self.source.open, self.name) if context is None else context
 
 
 def read_context(wanted: object, source: ContextSource | None = None) -> Ready | NamedContext | None:

@@ -49,13 +49,13 @@ class Feed:
     def __iter__(self) -> Iterator[Part]:
         self._loop.start(self._read)
         get = self._queue.get
-        while found := get():
-            if isinstance(found, BaseException):
-                raise found
+        while batch := get():
+            if isinstance(batch, BaseException):
+                raise batch
             if self._room is not None and self._queue.qsize() < _AHEAD // 2:
                 room, self._room = self._room, None
                 self._loop.soon(room.set)
-            yield from found
+            yield from batch
 
     def close(self) -> None:
         # If its event loop has already ended, so has the call, and this does nothing.
@@ -65,8 +65,8 @@ class Feed:
     async def _read(self) -> None:
         queue, parts = self._queue, self._supervised.parts
         try:
-            while found := await parts():
-                queue.put(found)
+            while batch := await parts():
+                queue.put(batch)
                 if queue.qsize() >= _AHEAD:
                     self._room = room = asyncio.Event()
                     if (
@@ -121,10 +121,10 @@ def _chat_builder(slow: Build) -> Build:
         return slow
 
     def build(data: dict[str, Any]) -> Any:
-        found = data.get("choices")
-        if type(found) is not list or len(found) != 1 or type(found[0]) is not dict:
+        raw_choices = data.get("choices")
+        if type(raw_choices) is not list or len(raw_choices) != 1 or type(raw_choices[0]) is not dict:
             return slow(data)
-        choice = found[0]
+        choice = raw_choices[0]
         delta = choice.get("delta")
         if type(delta) is not dict or not (deltas.fits(delta) and choices.fits(choice, "delta")):
             return slow(data)

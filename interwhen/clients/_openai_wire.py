@@ -77,10 +77,10 @@ def _as_sdk_error(error: ModelError, request: httpx2.Request | None) -> Exceptio
 
 def _error_body(text: str) -> Any:
     try:
-        found = msgspec.json.decode(text)
+        body = msgspec.json.decode(text)
     except DECODE_ERRORS:
         return text or None
-    return found.get("error", found) if isinstance(found, dict) else found
+    return body.get("error", body) if isinstance(body, dict) else body
 
 
 _CLOSE_SECONDS = 1.0
@@ -241,13 +241,13 @@ def read_error(error: Exception, request: httpx2.Request) -> Exception:
     import openai
 
     if isinstance(error, _kinds("TimeoutException")):
-        found: Exception = openai.APITimeoutError(request=request)
+        sdk_error: Exception = openai.APITimeoutError(request=request)
     elif isinstance(error, (*_kinds("RequestError"), ssl.SSLError, anyio.EndOfStream)):
-        found = openai.APIConnectionError(request=request)
+        sdk_error = openai.APIConnectionError(request=request)
     else:
         return SdkError(error)
-    found.__cause__ = error
-    return SdkError(found, in_body=True)
+    sdk_error.__cause__ = error
+    return SdkError(sdk_error, in_body=True)
 
 
 def _kinds(name: str) -> tuple[type[Exception], ...]:

@@ -37,24 +37,24 @@ def texts_of(call: ApiCall) -> list[PlacedText]:
     # addresses, encoded data and the definitions of tools are left out. Each text has its role and the number of its
     # message, from 0.
     body = call.body
-    found = list(_leaves(body.get("documents"), "tool", 0, ("documents",)))
+    texts = list(_leaves(body.get("documents"), "tool", 0, ("documents",)))
     if call.api == "completions":
-        return [*_leaves(body.get("prompt"), "user", 0, ("prompt",)), *found]
+        return [*_leaves(body.get("prompt"), "user", 0, ("prompt",)), *texts]
     if call.api == "chat":
         name = "messages"
-        found += _leaves(body.get("prediction"), "user", 0, ("prediction",))
+        texts += _leaves(body.get("prediction"), "user", 0, ("prediction",))
     else:
         name, stored = "input", body.get("prompt")
         variables = stored.get("variables") if isinstance(stored, Mapping) else None
         for each, value in variables.items() if isinstance(variables, Mapping) else ():  # the caller chose the names
-            found += _leaves(value, "user", 0, ("prompt", "variables", each))
-    found += _leaves(body.get("instructions"), "system", 0, ("instructions",))
+            texts += _leaves(value, "user", 0, ("prompt", "variables", each))
+    texts += _leaves(body.get("instructions"), "system", 0, ("instructions",))
     items = body.get(name)
     if not isinstance(items, list | tuple):
-        return [*found, *_leaves(items, "user", 0, (name,))]
+        return [*texts, *_leaves(items, "user", 0, (name,))]
     for number, item in enumerate(items):
-        found += _leaves(item, _role(item), number, (name, number))
-    return found
+        texts += _leaves(item, _role(item), number, (name, number))
+    return texts
 
 
 async def checked_call(call: ApiCall, monitors: Sequence[PromptMonitor]) -> tuple[ApiCall, tuple[PromptRecord, ...]]:

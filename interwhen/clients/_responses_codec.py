@@ -118,8 +118,8 @@ class OutputItem:
             part.announced, part.closed = True, what == "done"
 
     def open_part(self, *kinds: str) -> ItemPart | None:
-        found = (part for part in reversed(self.parts) if part.kind in kinds)
-        return next((part for part in found if not (part.said or part.closed)), None)
+        candidates = (part for part in reversed(self.parts) if part.kind in kinds)
+        return next((part for part in candidates if not (part.said or part.closed)), None)
 
     def own_part(self, source: int, number: int, kind: str) -> ItemPart:
         # If the part is missing, it is added, or it continues an open part of the same `kind` that was cut.
@@ -157,22 +157,22 @@ class OutputItem:
         yield {"type": RESPONSE_DONE, "output_index": self.index, "item": self._whole(status)}
 
     def done(self, source: int, given: ItemBody) -> ItemBody:
-        found = {**given, "id": self.name} if self.name else given
+        body = {**given, "id": self.name} if self.name else given
         if self.kind != "message":
-            return found
+            return body
         said = iter(given.get("content") or ())
         content = [part.like(next(said, {}) if part.source == source else {}) for part in self.parts]
-        return {**found, "content": content}
+        return {**body, "content": content}
 
     def _whole(self, status: Status) -> ItemBody:
         given = self._announced if isinstance(self._announced, dict) else msgspec.json.decode(self._announced)
-        found: ItemBody = {**given["item"], "id": self.name} if self.name else {**given["item"]}
-        if self.kind == "message" or "status" in found:
-            found["status"] = status
+        body: ItemBody = {**given["item"], "id": self.name} if self.name else {**given["item"]}
+        if self.kind == "message" or "status" in body:
+            body["status"] = status
         for field, kinds in (("content", ("output_text", "refusal", "reasoning_text")), ("summary", ("summary_text",))):
             if parts := [part.body for part in self.parts if part.kind in kinds]:
-                found[field] = parts
-        return found
+                body[field] = parts
+        return body
 
     def _place(self, part: ItemPart) -> ItemBody:
         name = "summary_index" if part.kind == "summary_text" else "content_index"
@@ -331,8 +331,8 @@ class OutputItems:
         self._names.add(name)
         if item.type == "message":
             self.message = name
-        found = self._open[index] = OutputItem(index, item.type, name, announced, source)
-        return found
+        output_item = self._open[index] = OutputItem(index, item.type, name, announced, source)
+        return output_item
 
     def _end(self, index: int, item: WireItem | None, done: bytes | ItemBody) -> None:
         self._open.pop(index, None)
@@ -567,9 +567,9 @@ class ResponsesTemplate:
 
     def cut(self, result: Result, items: OutputItems) -> Body:
         # The only reason is the token limit.
-        found = self.end(None, result, items)
+        body = self.end(None, result, items)
         details = {"reason": "max_output_tokens"} if result.finish_reason == "length" else None
-        return {**found, "response": {**found["response"], "incomplete_details": details}}
+        return {**body, "response": {**body["response"], "incomplete_details": details}}
 
     def _first(self) -> Body:
         first = self.buffer.first
@@ -612,11 +612,11 @@ class ResponsesComposer(Composer):
         *start* and *lead* describe the last one, which has the text.
         """
         self._rewrites = True
-        found = [*bodies]
-        for number, body in enumerate(found, start=1):
+        events = [*bodies]
+        for number, body in enumerate(events, start=1):
             self._sequence += 1
             part = Part(None, {**body, "sequence_number": self._sequence})
-            if number < len(found):
+            if number < len(events):
                 super()._add(part)
             else:
                 super()._add(part, start, lead)

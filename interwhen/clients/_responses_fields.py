@@ -136,13 +136,13 @@ class ResponsesFieldFilter(FieldFilter):
             return shown  # the decoder raises an error for such an event
         place = (event.output_index, event.content_index, event.summary_index)
         held = self._tokens.setdefault(place, HeldTokens()) if event.type in READ_EVENTS else None
-        found, differs = with_scores_of_text(body, held)
+        scored, differs = with_scores_of_text(body, held)
         if event.type == TEXT_DONE and (ended := self._tokens.get(place)) is not None:
             ended.finish()
             differs = differs or ended.differs
         if differs:
             self.note(f"logprobs of {event.type:.100}")
-        return shown if not self.holds or found == body else msgspec.json.encode(found)
+        return shown if not self.holds or scored == body else msgspec.json.encode(scored)
 
     def _sifted(self, event: WireEvent, data: bytes) -> bytes:
         kind, delta = event.type, event.delta

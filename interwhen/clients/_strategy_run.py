@@ -406,11 +406,11 @@ class StrategyRun:
                 self.error = self._inner.error
                 self._leaving.set()
                 await self._left.wait()
-                found = await self._finish(events)
+                outgoing = await self._finish(events)
             else:
-                found = self._passed(events)
-            if found:
-                return found
+                outgoing = self._passed(events)
+            if outgoing:
+                return outgoing
         return []
 
     # ------------------------------------------------------------------ the strategy chooses
@@ -651,11 +651,11 @@ class StrategyRun:
 def _written(choice: StrategyChoice, text: str) -> tuple[Insertion, ...]:
     chosen = "".join(chunk.text for chunk in choice.chunks)
     length = len(os.path.commonprefix([text, chosen]))  # noqa: RUF071  (any texts, not only paths)
-    found: list[Insertion] = []
+    insertions: list[Insertion] = []
     at = 0
     for chunk in choice.chunks:
         end = at + len(chunk.text)
         if chunk.text and not chunk.tokens and chunk.call is None and end <= length:
-            found.append(Insertion(Span(at, end), "feedback"))
+            insertions.append(Insertion(Span(at, end), "feedback"))
         at = end
-    return tuple(found)
+    return tuple(insertions)

@@ -501,10 +501,10 @@ def whole(api: Api, parts: Iterable[Part]) -> Body:
         for name, value in chunk.items():
             if name not in ("choices", "object") and (value is not None or name not in body):
                 body[name] = value
-        for found in chunk.get("choices") or ():
-            text += found.get("text") or ""
-            _merge_choice(choice, found)
-            _merge(message, found.get("delta") or {})
+        for chunk_choice in chunk.get("choices") or ():
+            text += chunk_choice.get("text") or ""
+            _merge_choice(choice, chunk_choice)
+            _merge(message, chunk_choice.get("delta") or {})
     calls = message.get("tool_calls")
     if calls is not None:
         message["tool_calls"] = [{k: v for k, v in call.items() if k != "index"} for call in calls]
@@ -520,8 +520,8 @@ def whole(api: Api, parts: Iterable[Part]) -> Body:
     return body
 
 
-def _merge_choice(choice: Body, found: Body) -> None:
-    for name, value in found.items():
+def _merge_choice(choice: Body, chunk_choice: Body) -> None:
+    for name, value in chunk_choice.items():
         if name in ("delta", "text", "index"):
             continue
         if name == "token_ids" and isinstance(value, list) and isinstance(choice.get(name), list):

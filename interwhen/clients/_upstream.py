@@ -509,8 +509,8 @@ class CallModel:
             body = server.body({**body, "stream": False}, prompt, with_ids=False)
             return server.completion(await self.transport.ask(body, server.place))
         answer = await self._endpoint.options.send(body, FORK_OPTIONS, self.transport.ask)
-        found = _WHOLE[api](answer)
-        return replace(found, text=until_stop(found.text, sampling.stop))
+        completion = _WHOLE[api](answer)
+        return replace(completion, text=until_stop(completion.text, sampling.stop))
 
     async def aclose(self) -> None:
         """Do nothing: the transport belongs to the caller."""

@@ -26,38 +26,38 @@ def usage_of_call(counted: Iterable[Mapping[str, Any]], ledger: Ledger, names: U
     # Return the token counts of a call with `ledger`. They are the sum of `counted`, what the server counted for
     # requests, with all their details, and the counts of other requests from `ledger`: streams that were cut, and
     # forks. If some prompt tokens are an estimate, the details of the prompt say how many, as `estimated_tokens`.
-    found: Counts = {}
+    counts: Counts = {}
     for usage in counted:
-        _add(found, usage)
+        _add(counts, usage)
     generated = ledger.kept + ledger.discarded + ledger.fork_tokens
     tokens = {names.prompt: ledger.total_prompt_tokens, names.completion: generated}
-    total = count_of(found.get("total_tokens"))
+    total = count_of(counts.get("total_tokens"))
     # Of some servers the total has more than these two, such as thoughts that are counted nowhere else.
-    more = 0 if total is None else total - sum(count_of(found.get(name)) or 0 for name in tokens)
-    found |= tokens
-    found["total_tokens"] = sum(tokens.values()) + max(more, 0)
-    details = found.get(f"{names.prompt}_details")
+    more = 0 if total is None else total - sum(count_of(counts.get(name)) or 0 for name in tokens)
+    counts |= tokens
+    counts["total_tokens"] = sum(tokens.values()) + max(more, 0)
+    details = counts.get(f"{names.prompt}_details")
     details = details if isinstance(details, dict) else {}
     if ledger.cached_tokens:
         details["cached_tokens"] = ledger.cached_tokens
     if ledger.estimated_prompt_tokens:
         details["estimated_tokens"] = ledger.estimated_prompt_tokens
     if details:
-        found[f"{names.prompt}_details"] = details
-    return found
+        counts[f"{names.prompt}_details"] = details
+    return counts
 
 
-def _add(found: Counts, more: Mapping[str, Any]) -> None:
+def _add(counts: Counts, more: Mapping[str, Any]) -> None:
     # Of other values, the last one counts.
     for name, value in more.items():
-        known = found.get(name)
+        known = counts.get(name)
         if isinstance(value, Mapping):
-            inner = found[name] = known if isinstance(known, dict) else {}
+            inner = counts[name] = known if isinstance(known, dict) else {}
             _add(inner, value)
         elif _is_number(value) and _is_number(known):
-            found[name] = known + value
+            counts[name] = known + value
         elif value is not None or known is None:
-            found[name] = value
+            counts[name] = value
 
 
 def _is_number(value: object) -> bool:

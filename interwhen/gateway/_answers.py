@@ -220,18 +220,18 @@ class _AnswerWriter:
 
     async def _first_parts(self) -> list[Part]:
         # Meanwhile comments keep the connection alive.
-        found: list[Part] = []
+        parts: list[Part] = []
         failed: Exception | None = None
         async with anyio.create_task_group() as group:
             group.start_soon(self._beat, name="keep-alive comments")
             try:
-                found = await self.supervised.parts()
+                parts = await self.supervised.parts()
             except Exception as error:  # noqa: BLE001  raised below, since the group would wrap it
                 failed = error
             group.cancel_scope.cancel()
         if failed is not None:
             raise failed
-        return found
+        return parts
 
     async def _beat(self) -> None:
         while True:
@@ -239,10 +239,10 @@ class _AnswerWriter:
             await self.exchange.write(b": a strategy is choosing\n\n")
 
     async def whole(self) -> None:
-        found: list[Part] = []
+        all_parts: list[Part] = []
         try:
             while parts := await self.supervised.parts():
-                found += parts
+                all_parts += parts
         except ModelError as error:
             raise counted(self.gateway, self.upstream, error) from error
         result = self.supervised.result
@@ -250,7 +250,7 @@ class _AnswerWriter:
         head = [*self._head("application/json"), (b"x-interwhen-status", result.label.encode())]
         if self.choice.strategy:
             head.append((b"x-interwhen-ledger", _in_header(result.ledger)))
-        await self.exchange.whole(200, head, whole_body(self.api, found, self.choice.detail))
+        await self.exchange.whole(200, head, whole_body(self.api, all_parts, self.choice.detail))
 
     def _head(self, kind: str) -> Headers:
         # Without a response, a stored answer is sent, and the upstream was not asked.

@@ -58,12 +58,12 @@ class ApiApp:
         api: Api | Literal["other"] = "other"
         try:
             self._gateway.admit(exchange)
-            found = _found(exchange)
-            if found.api is not None:
-                api = found.api
-                work = await self._call(exchange, found.api, found.path)
+            route = _found(exchange)
+            if route.api is not None:
+                api = route.api
+                work = await self._call(exchange, route.api, route.path)
             else:
-                work = await self._other(exchange, found)
+                work = await self._other(exchange, route)
             outcome = await self._do(exchange, work)
         except ClientGone:
             outcome = "left"
@@ -95,21 +95,21 @@ class ApiApp:
 
         return work
 
-    async def _other(self, exchange: Exchange, found: RouteMatch) -> Work:
+    async def _other(self, exchange: Exchange, route: RouteMatch) -> Work:
         gateway, method = self._gateway, exchange.method
         if method not in _METHODS:
             raise wrong_method(method, ", ".join(_METHODS))
-        decision = DECISIONS[found.kind][gateway.mode]
+        decision = DECISIONS[route.kind][gateway.mode]
         if decision == "refuse":
-            raise _refused(gateway.mode, method, found)
-        path = found.path
+            raise _refused(gateway.mode, method, route)
+        path = route.path
         if method != "POST" and path == "models":
             return lambda: list_models(gateway, exchange)
         body = b""
         if method == "POST":
             body = await gateway.bodies.read(exchange)
         upstream = await self._upstream(path, body)
-        unsupervised: Unsupervised | None = found.kind if decision == "pass unsupervised" else None  # type: ignore[assignment]
+        unsupervised: Unsupervised | None = route.kind if decision == "pass unsupervised" else None  # type: ignore[assignment]
         return lambda: relay(gateway, exchange, upstream, path, body, unsupervised=unsupervised)
 
     async def _upstream(self, path: str, body: bytes) -> UpstreamServer:
@@ -199,8 +199,8 @@ _SUPERVISED = ", ".join(f"/v1/{path}" for path in PATHS)
 """The supervised routes, for error messages."""
 
 
-def _refused(mode: Mode, method: str, found: RouteMatch) -> HttpError:
-    route = f"{method} /v1/{found.path:.200}"
+def _refused(mode: Mode, method: str, route_match: RouteMatch) -> HttpError:
+    route = f"{method} /v1/{route_match.path:.200}"
     if mode == "locked":
         return HttpError(
             403,
@@ -211,7 +211,7 @@ def _refused(mode: Mode, method: str, found: RouteMatch) -> HttpError:
     what = {
         "stored": "answers with text that a model wrote earlier, and no monitor reads it",
         "generated": "answers with what a model writes, and no monitor reads it",
-    }.get(found.kind, "is not known to this gateway, and may answer with text that no monitor reads")
+    }.get(route_match.kind, "is not known to this gateway, and may answer with text that no monitor reads")
     return HttpError(
         403, "unsupervised", f"{route} {what}: use {_SUPERVISED}, or start the gateway with --pass-unsupervised"
     )

@@ -353,14 +353,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 def schema() -> dict[str, Any]:
     """Return the JSON Schema of ``interwhen.toml``."""
-    found = msgspec.json.schema(Config)
-    for one in found["$defs"].values():
+    config_schema = msgspec.json.schema(Config)
+    for one in config_schema["$defs"].values():
         if "description" in one:  # the docstring of a class: Python before 3.13 leaves its indentation in it
             one["description"] = inspect.cleandoc(one["description"])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "interwhen.toml",
-        **found,
+        **config_schema,
     }
 
 
@@ -428,13 +428,13 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     known = dict(variables())
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for name, text in environment.items():
         if name in known:
-            found[known[name]] = _value(name, known[name], text)
+            settings[known[name]] = _value(name, known[name], text)
         elif name.startswith(PREFIX) and (close := difflib.get_close_matches(name, known, n=1, cutoff=0.85)):
             log_warning("config.variable_ignored", name=name, meant=close[0])
-    return found
+    return settings
 
 
 _LISTS = frozenset(
@@ -515,10 +515,10 @@ class Keys:
 
     def holds(self, key: str) -> bool:
         given = key.encode("utf-8", "surrogateescape")
-        found = False
+        is_known = False
         for known in self._keys:  # compare with all, so that the time does not depend on the match
-            found |= hmac.compare_digest(given, known)
-        return found
+            is_known |= hmac.compare_digest(given, known)
+        return is_known
 
 
 def load_keys(config: Config) -> Keys:
@@ -533,19 +533,19 @@ def load_keys(config: Config) -> Keys:
                 f"keys_file must be a readable UTF-8 file, got {config.keys_file!r} ({error}): correct the "
                 "path or its permissions"
             ) from error
-        found = [(number, line.strip()) for number, line in enumerate(lines, 1)]
-        found = [(number, key) for number, key in found if key and not key.startswith("#")]
-        if not found:
+        numbered = [(number, line.strip()) for number, line in enumerate(lines, 1)]
+        numbered = [(number, key) for number, key in numbered if key and not key.startswith("#")]
+        if not numbered:
             raise UsageError(
                 f"keys_file must hold at least one key, got {config.keys_file!r} without any: write one key per line"
             )
-        for number, key in found:
+        for number, key in numbered:
             if len(key) < SHORTEST_KEY:
                 raise UsageError(
                     f"keys_file={config.keys_file!r}, line {number}: a key must have at least "
                     f"{SHORTEST_KEY} characters, got {len(key)}: write a longer one"
                 )
-        keys += [key for _, key in found]
+        keys += [key for _, key in numbered]
     for tenant in config.contexts.tenants:
         key = os.environ.get(tenant.key_env, "")
         if len(key) < SHORTEST_KEY:

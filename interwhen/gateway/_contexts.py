@@ -72,8 +72,8 @@ class GatewayContexts:
         self._source.close()
 
     def _patterns(self, key: str) -> tuple[str, ...]:
-        given, found = key.encode("utf-8", "surrogateescape"), self._config.names
+        given, patterns = key.encode("utf-8", "surrogateescape"), self._config.names
         for own, names in self._tenants:
             if hmac.compare_digest(given, own):
-                found = (*found, *names)
-        return found
+                patterns = (*patterns, *names)
+        return patterns

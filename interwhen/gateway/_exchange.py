@@ -326,7 +326,7 @@ _OF_THE_BODY = frozenset(("content-type", "content-encoding", "cache-control"))
 def sent(headers: Iterable[tuple[bytes, bytes]], *, without: str = "") -> dict[str, str]:
     # Left out are the header `without`, hop-by-hop headers, those of the gateway (`x-interwhen-...`), and headers such
     # as `host` and `cookie`. An uncompressed answer is asked for.
-    found: dict[str, str] = {}
+    fields: dict[str, str] = {}
     named = ""
     for raw, value in headers:
         if raw in _NOT_SENT or raw.startswith(OURS):
@@ -336,12 +336,12 @@ def sent(headers: Iterable[tuple[bytes, bytes]], *, without: str = "") -> dict[s
         name = raw.decode("latin-1")
         if name != without:
             text = value.decode("latin-1")
-            found[name] = f"{found[name]}, {text}" if name in found else text
+            fields[name] = f"{fields[name]}, {text}" if name in fields else text
     for name in _named(named):
-        found.pop(name, None)
+        fields.pop(name, None)
     # Supervised answers must be readable, and decompressing only to compress again costs time.
-    found["accept-encoding"] = "identity"
-    return found
+    fields["accept-encoding"] = "identity"
+    return fields
 
 
 def returned(headers: Mapping[str, str], *, new_body: bool) -> Headers:

@@ -319,9 +319,9 @@ class Gateway:
 
     def upstream_for(self, model: str) -> UpstreamServer:
         """Return the upstream for calls to *model*. Raises :class:`HttpError` if there is none."""
-        found = self._route(model)
-        if found is not None:
-            return found
+        server = self._route(model)
+        if server is not None:
+            return server
         patterns = ", ".join(pattern for upstream in self.upstreams for pattern in upstream.patterns)
         raise HttpError(
             404,

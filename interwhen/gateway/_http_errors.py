@@ -81,16 +81,16 @@ class HttpError(InterwhenError):
 
     @property
     def headers(self) -> Headers:
-        found = [(b"content-type", b"application/json"), (b"content-length", str(len(self.body)).encode())]
+        fields = [(b"content-type", b"application/json"), (b"content-length", str(len(self.body)).encode())]
         if self._retry_after is not None:
-            found.append((b"retry-after", str(math.ceil(self._retry_after)).encode()))
+            fields.append((b"retry-after", str(math.ceil(self._retry_after)).encode()))
         if self._close:
-            found.append((b"connection", b"close"))
+            fields.append((b"connection", b"close"))
         if self._allow:
-            found.append((b"allow", self._allow.encode()))
+            fields.append((b"allow", self._allow.encode()))
         if self.status == 401:
-            found.append((b"www-authenticate", b"Bearer"))
-        return found
+            fields.append((b"www-authenticate", b"Bearer"))
+        return fields
 
 
 def shutting_down() -> HttpError:
@@ -165,7 +165,7 @@ def http_error_of(error: Exception) -> HttpError:
 
 def _upstream_body(body: str) -> bytes | None:
     try:
-        found = msgspec.json.decode(body)
+        decoded = msgspec.json.decode(body)
     except DECODE_ERRORS:
         return None
-    return body.encode() if isinstance(found, dict) and found.get("error") else None
+    return body.encode() if isinstance(decoded, dict) and decoded.get("error") else None

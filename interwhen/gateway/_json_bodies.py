@@ -53,16 +53,16 @@ async def decode_object(data: bytes, most: int) -> dict[str, Any]:
 def in_pieces(data: bytes, most: int) -> Pieces:
     if values(data) > most:
         raise TooManyValues
-    found: Pieces = []
+    pieces: Pieces = []
     for name, value in _decode(data).items():
         is_list = isinstance(value, list)
         parts = [value[at : at + _PIECE] for at in range(0, len(value), _PIECE)] if is_list else [value]
-        found.append((name, [pickle.dumps(part, pickle.HIGHEST_PROTOCOL) for part in parts], is_list))
-    return found
+        pieces.append((name, [pickle.dumps(part, pickle.HIGHEST_PROTOCOL) for part in parts], is_list))
+    return pieces
 
 
 async def _joined(pieces: Pieces) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    body: dict[str, Any] = {}
     for name, parts, is_list in pieces:
         whole: list[Any] = []
         for part in parts:
@@ -70,8 +70,8 @@ async def _joined(pieces: Pieces) -> dict[str, Any]:
             await anyio.lowlevel.checkpoint()
             if is_list:
                 whole += value
-        found[name] = whole if is_list else value
-    return found
+        body[name] = whole if is_list else value
+    return body
 
 
 def values(data: bytes) -> int:

@@ -199,18 +199,18 @@ class MonitorChooser:
             raise HttpError(
                 400, "invalid_type", f"context must be a text, got {asked!r:.100}: write a name", param="context"
             )
-        found = self.contexts
+        contexts = self.contexts
         if asked == _NONE:
             return None
         if asked:
-            if found is None or not found.allows(asked, key):
+            if contexts is None or not contexts.allows(asked, key):
                 raise unknown_context(asked)
-            return found.named(asked)
-        if found is None:
+            return contexts.named(asked)
+        if contexts is None:
             return None
-        recognized = found.recognize(api, body, key) if api is not None else ""
+        recognized = contexts.recognize(api, body, key) if api is not None else ""
         name = recognized or self._config.contexts.default
-        return found.named(name) if name else None
+        return contexts.named(name) if name else None
 
     def _chosen(self, asked: _RequestOptions, number: int | None) -> tuple[Settings, Detail]:
         rule = ModelRule(match="*") if number is None else self._config.models[number]
@@ -303,8 +303,8 @@ def _is_near(one: str, other: str, edits: int) -> bool:
 
 
 def _names(text: str) -> list[str]:
-    found = [name.strip() for name in text.split(",")]
-    return [name for name in found if name and name != _NONE]
+    names = [name.strip() for name in text.split(",")]
+    return [name for name in names if name and name != _NONE]
 
 
 def _take_headers(asked: _RequestOptions, headers: Mapping[str, str]) -> None:

@@ -124,7 +124,7 @@ async def list_models(gateway: Gateway, exchange: Exchange) -> str:
     if len(gateway.upstreams) == 1 and gateway.upstreams[0].patterns == _ALL:
         return await relay(gateway, exchange, gateway.upstreams[0], "models", b"")
     headers = sent(exchange.raw_headers, without=exchange.admitted_by)
-    found: list[list[dict[str, Any]]] = [[] for _ in gateway.upstreams]
+    model_cards: list[list[dict[str, Any]]] = [[] for _ in gateway.upstreams]
     http_errors: list[HttpError] = []
 
     async def ask(number: int, upstream: UpstreamServer) -> None:
@@ -133,14 +133,14 @@ async def list_models(gateway: Gateway, exchange: Exchange) -> str:
         except ModelError as error:
             http_errors.append(counted(gateway, upstream, error))
             return
-        found[number] = [card for card in cards if gateway.serves(upstream, str(card.get("id", "")))]
+        model_cards[number] = [card for card in cards if gateway.serves(upstream, str(card.get("id", "")))]
 
     async with anyio.create_task_group() as group:
         for number, upstream in enumerate(gateway.upstreams):
             group.start_soon(ask, number, upstream, name="models")
     if len(http_errors) == len(gateway.upstreams):
         raise http_errors[0]
-    body = msgspec.json.encode({"object": "list", "data": [card for cards in found for card in cards]})
+    body = msgspec.json.encode({"object": "list", "data": [card for cards in model_cards for card in cards]})
     await exchange.whole(200, [(b"content-type", b"application/json")], body)
     return "passed"
 

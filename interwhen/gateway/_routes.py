@@ -167,9 +167,9 @@ def route_of(method: str, raw: str, decoded: str) -> RouteMatch:
     kind = _LITERAL.get((method, spelled))
     if kind is not None:
         return RouteMatch(kind, spelled, PATHS[spelled] if kind == "supervised" else None)
-    for pattern, found in _PATTERNS.get(method, ()):
+    for pattern, pattern_kind in _PATTERNS.get(method, ()):
         if pattern.fullmatch(path):
-            return RouteMatch(found, path)
+            return RouteMatch(pattern_kind, path)
     return RouteMatch("unknown", raw)
 
 

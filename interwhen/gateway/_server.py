@@ -172,19 +172,19 @@ def listen(config: Config) -> socket.socket:
     # Return a socket that listens on the host and port of `config`. Raises `UsageError` if they cannot be used.
     try:
         family = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0][0]
-        found = socket.create_server((config.host, config.port), family=family, backlog=2048)
+        listener = socket.create_server((config.host, config.port), family=family, backlog=2048)
     except OSError as error:
         raise UsageError(
             f"host and port must be free to listen on, got {config.host}:{config.port} "
             f"({error.strerror or error}): choose another port, or end the program that uses it"
         ) from error
-    found.setblocking(False)
+    listener.setblocking(False)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         # Unsent bytes keep a closed connection open: the system breaks it if its client reads nothing.
-        found.setsockopt(
+        listener.setsockopt(
             socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int((config.limits.write_seconds + _LAST_SECONDS) * 1000)
         )
-    return found
+    return listener
 
 
 def address(listener: socket.socket) -> str:

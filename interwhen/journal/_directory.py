@@ -359,7 +359,7 @@ class JournalDirectory(BackgroundWriter):
     def _scan(self, now: float) -> None:
         # Journals that this process writes, and files with other names, stay.
         self._scanned = now
-        found, ours = [], 0
+        journals, ours = [], 0
         try:
             with os.scandir(self._folder) as entries:
                 for entry in entries:
@@ -369,13 +369,13 @@ class JournalDirectory(BackgroundWriter):
                     if entry.name in self._names:
                         ours += size
                     else:
-                        found.append((entry.name, size))
+                        journals.append((entry.name, size))
         except OSError as error:
             log_warning("journal.unreadable", path=self.settings.path, why=error.strerror)
             return
-        found.sort()
-        self._files = deque(found)
-        self.bytes = ours + sum(size for _, size in found)
+        journals.sort()
+        self._files = deque(journals)
+        self.bytes = ours + sum(size for _, size in journals)
         oldest = (time.time() - self.settings.max_days * 86_400) * 1000
         while self._files and int(self._files[0][0][:12], 16) < oldest:
             self._delete(*self._files.popleft())
@@ -532,12 +532,12 @@ def _hash_key(path: Path) -> bytes:
             with suppress(FileExistsError):  # another process was faster, and its key is the one
                 os.link(made, path)
             made.unlink()
-        found = path.read_bytes()
+        key = path.read_bytes()
     except OSError as error:
         raise UsageError(f"the key {str(path)!r:.200} must be readable, and is not ({error.strerror})") from error
-    if len(found) != 32:
-        raise UsageError(f"the key {str(path)!r:.200} must have 32 bytes, got {len(found)}: restore or remove it")
-    return found
+    if len(key) != 32:
+        raise UsageError(f"the key {str(path)!r:.200} must have 32 bytes, got {len(key)}: restore or remove it")
+    return key
 
 
 def _most_open() -> int:

@@ -47,7 +47,7 @@ class LockedFile:
             os.close(self._fd)
             raise
 
-    def _take(self, path: str, keep: int, found: int) -> None:
+    def _take(self, path: str, keep: int, size: int) -> None:
         if not _lock(self._fd):
             raise JournalError(
                 path,
@@ -56,7 +56,7 @@ class LockedFile:
             )
         state = os.fstat(self._fd)
         if keep:
-            if state.st_size != found:
+            if state.st_size != size:
                 raise JournalError(
                     path, "it must stay the same between reading and resuming, and it changed: read it again"
                 )
@@ -200,11 +200,11 @@ def frames_after(data: bytes, at: int, chain: int) -> Iterator[Frame]:
         if end > len(data):
             return
         payload = data[begin:end]
-        found = crc32(payload, crc32(data[at : at + _U32.size], chain))
-        if found != said:
+        checksum = crc32(payload, crc32(data[at : at + _U32.size], chain))
+        if checksum != said:
             return
-        yield Frame(payload, end, found)
-        at, chain = end, found
+        yield Frame(payload, end, checksum)
+        at, chain = end, checksum
 
 
 # Protocols for a journal that is not a file, or is not written by a thread.

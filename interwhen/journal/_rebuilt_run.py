@@ -116,9 +116,9 @@ def sealed_records(
     and for a record that this version does not know.
     """
     held: list[Sealed] = []
-    for number, found in enumerate(frames_after(data, at, chain)):
+    for number, frame in enumerate(frames_after(data, at, chain)):
         try:
-            record = decode(found.payload)
+            record = decode(frame.payload)
         except (ValueError, *DECODE_ERRORS) as error:
             raise JournalError(
                 path,
@@ -133,8 +133,8 @@ def sealed_records(
             header = record
         if isinstance(record, SealRecord):
             vet_seal(record, digest, header.signer, path)
-        digest = link(digest, found.payload)
-        held.append(Sealed(record, found.end, found.chain, digest))
+        digest = link(digest, frame.payload)
+        held.append(Sealed(record, frame.end, frame.chain, digest))
         if isinstance(record, SealRecord) or not _needs_seal(held[0].record):
             yield from held
             held.clear()
@@ -183,10 +183,10 @@ def read_journal(journal: str | os.PathLike[str] | Journal) -> Journaled:
     header; and if it was changed: a seal, a signature, a hash or the certificate contradicts the records, or a verdict
     is for other text.
     """
-    found = read_sealed(journal)
-    if not found.header.redacted:
-        rebuild(found, recorded_monitors(found.header, found.path))
-    return found
+    journaled = read_sealed(journal)
+    if not journaled.header.redacted:
+        rebuild(journaled, recorded_monitors(journaled.header, journaled.path))
+    return journaled
 
 
 def read_sealed(journal: str | os.PathLike[str] | Journal) -> Journaled:
@@ -204,12 +204,12 @@ def read_sealed(journal: str | os.PathLike[str] | Journal) -> Journaled:
     end = START
     chain = read_preamble(data, name)
     digest = b""
-    for found in sealed_records(data, START, chain, digest, None, name):
+    for sealed in sealed_records(data, START, chain, digest, None, name):
         if header is not None:
-            records.append(found.record)
-        elif isinstance(found.record, Header):
-            header = found.record
-        end, chain, digest = found.end, found.chain, found.digest
+            records.append(sealed.record)
+        elif isinstance(sealed.record, Header):
+            header = sealed.record
+        end, chain, digest = sealed.end, sealed.chain, sealed.digest
     if header is None:
         raise JournalError(
             name,
@@ -221,8 +221,8 @@ def read_sealed(journal: str | os.PathLike[str] | Journal) -> Journaled:
     return journaled
 
 
-def _refuse_changed(found: Journaled) -> None:
-    result, header = found.result, found.header
+def _refuse_changed(journaled: Journaled) -> None:
+    result, header = journaled.result, journaled.header
     if result is None:
         return
     wrong = list(flaws(result))
@@ -232,13 +232,13 @@ def _refuse_changed(found: Journaled) -> None:
     if isinstance(result, Verified):
         if result.certificate.prompt_sha256 != header.prompt_sha256:
             wrong.append("its certificate is for another prompt")
-        seal = next(record for record in reversed(found.records) if isinstance(record, SealRecord))
+        seal = next(record for record in reversed(journaled.records) if isinstance(record, SealRecord))
         if result.certificate.chain_sha256 != seal.checks:
             wrong.append("its certificate is for other checks")
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise JournalError(
-            found.path,
+            journaled.path,
             f"its result must agree with itself, and does not, so it was changed: {wrong[0]}{more}; restore "
             "it from a copy",
         )
@@ -252,11 +252,11 @@ def _judged_otherwise(result: Result, header: Header) -> Iterator[str]:
             yield f"a check of {check.monitor!r} was made by another verifier, or for another prompt"
 
 
-def refuse_redacted(found: Journaled) -> None:
+def refuse_redacted(journaled: Journaled) -> None:
     # Raise `JournalError` if the journal is redacted: without its text, a run cannot be rebuilt.
-    if found.header.redacted:
+    if journaled.header.redacted:
         raise JournalError(
-            found.path,
+            journaled.path,
             "it must hold the text to be replayed, resumed or checked again, and it is redacted: use "
             'interwhen.journal.timeline to see what it holds, or record with text = "full"',
         )
@@ -452,32 +452,32 @@ class TracedCore(Core):
         super()._cut(to)
 
 
-def traced(found: Journaled) -> tuple[TracedCore, RebuiltRun]:
-    core = core_of(found.header, recorded_monitors(found.header, found.path), TracedCore)
+def traced(journaled: Journaled) -> tuple[TracedCore, RebuiltRun]:
+    core = core_of(journaled.header, recorded_monitors(journaled.header, journaled.path), TracedCore)
     assert isinstance(core, TracedCore)
-    past = RebuiltRun(found, core)
+    past = RebuiltRun(journaled, core)
     past.take(core.begin())
     return core, past
 
 
-def rebuild(found: Journaled, monitors: Sequence[Monitor], *, until: int | None = None) -> RebuiltRun:
+def rebuild(journaled: Journaled, monitors: Sequence[Monitor], *, until: int | None = None) -> RebuiltRun:
     # With `until`, only the first `until` of its `standing` records are used. No verifier or extractor runs. Raises
     # `JournalError` if the journal is redacted or has a second header, or if this version of the core builds another
     # trace from the same facts.
-    refuse_redacted(found)
-    with refusing_contradictions(found.path):
-        past = RebuiltRun(found, core_of(found.header, monitors))
+    refuse_redacted(journaled)
+    with refusing_contradictions(journaled.path):
+        past = RebuiltRun(journaled, core_of(journaled.header, monitors))
         past.take(past.core.begin())
-        for record in standing(found.records)[:until]:
+        for record in standing(journaled.records)[:until]:
             past.read(record)
     return past
 
 
-def rebuild_to_go_on(found: Journaled, monitors: Sequence[Monitor]) -> RebuiltRun:
+def rebuild_to_go_on(journaled: Journaled, monitors: Sequence[Monitor]) -> RebuiltRun:
     # If the run ended because its reader left or the model failed, that fact is ignored. Raises the errors of
     # `rebuild`.
-    past = rebuild(found, monitors)
-    records = standing(found.records)
+    past = rebuild(journaled, monitors)
+    records = standing(journaled.records)
     last = next(
         (at for at in range(len(records) - 1, -1, -1) if not isinstance(records[at], _AFTER_END)),
         None,
@@ -485,7 +485,7 @@ def rebuild_to_go_on(found: Journaled, monitors: Sequence[Monitor]) -> RebuiltRu
     if past.summary is None or last is None or not _is_void(records[last]):
         return past
     at, spent = past.at, past.spent
-    past = rebuild(found, monitors, until=last)
+    past = rebuild(journaled, monitors, until=last)
     past.at, past.spent, past.mark = at, spent, Resumed(void=True)
     return past
 

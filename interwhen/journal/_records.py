@@ -278,12 +278,12 @@ def encode(record: Record) -> bytes:
 def decode(payload: bytes) -> Record:
     # Decode `payload` and return the record. An `EscapedRecord` becomes the record that it contains. Raises
     # `msgspec.MsgspecError` or `ValueError` if `payload` is not a record.
-    found = _decoder().decode(payload)
-    if isinstance(found, EscapedRecord):
+    record = _decoder().decode(payload)
+    if isinstance(record, EscapedRecord):
         import json
 
-        found = msgspec.convert(json.loads(found.json), Record)
-    return found
+        record = msgspec.convert(json.loads(record.json), Record)
+    return record
 
 
 class TextColumns:
@@ -445,10 +445,10 @@ _DESCRIBED: deque[tuple[Sequence[Monitor], Sequence[object], object, Described]]
 def describe_again(monitors: Sequence[Monitor], specs: Sequence[object] = ()) -> Described:
     # Of changes inside these objects, only those of name, version, deadline and worker of a verifier are noticed.
     now = [(who.name, who.version, who.deadline, who.worker) for who in (one.verifier for one in monitors)]
-    for known, others, then, found in tuple(_DESCRIBED):
+    for known, others, then, described in tuple(_DESCRIBED):
         same = len(known) == len(monitors) and len(others) == len(specs) and then == now
         if same and all(map(is_, known, monitors)) and all(map(is_, others, specs)):
-            return found
+            return described
     made = describe(monitors, specs)
     _DESCRIBED.append((tuple(monitors), tuple(specs), now, made))
     return made
@@ -486,11 +486,11 @@ def as_recorded(header: Header, monitors: Sequence[Monitor]) -> tuple[Monitor, .
     if len(monitors) != len(header.monitors):
         return tuple(monitors)
     hints = get_type_hints(Monitor)
-    found = []
+    recorded = []
     for monitor, record in zip(monitors, header.monitors, strict=True):
         chosen = {name: value for name, value in _data(record, hints).items() if name in _CHOSEN}
-        found.append(dataclasses.replace(monitor, **chosen))
-    return tuple(found)
+        recorded.append(dataclasses.replace(monitor, **chosen))
+    return tuple(recorded)
 
 
 def with_recorded_remedies(header: Header, monitors: Sequence[Monitor]) -> tuple[Monitor, ...]:
@@ -569,10 +569,10 @@ def _writable(spec: object) -> str | dict[str, Any] | None:
         return None if any(_is_secret(name) for name in named) else spec
     if isinstance(spec, Mapping) and not any(_is_secret(str(name)) for name in spec):
         try:
-            found: dict[str, Any] = msgspec.to_builtins(dict(spec))
+            plain_spec: dict[str, Any] = msgspec.to_builtins(dict(spec))
         except TypeError:
             return None
-        return found
+        return plain_spec
     return None
 
 

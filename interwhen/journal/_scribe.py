@@ -162,11 +162,11 @@ class Scribe:
         notes, known = self._notes, self._spent
         self._spent = record
         for place, latency in enumerate(record.close_latency[: len(self._closes)]):
-            number, remedy, found, _ = self._closes[place]
-            if notes.requests[number].ended != found + latency:
-                self._change("requests", number, ended=found + latency)
+            number, remedy, began, _ = self._closes[place]
+            if notes.requests[number].ended != began + latency:
+                self._change("requests", number, ended=began + latency)
             if remedy is not None and notes.remedies[remedy].closed is None:
-                self._change("remedies", remedy, closed=found + latency)
+                self._change("remedies", remedy, closed=began + latency)
         if record.behind is not None and notes.requests:
             self._change("requests", len(notes.requests) - 1, usage=record.behind)
         tokens, prompt_tokens, cached_tokens = self._fork_counts

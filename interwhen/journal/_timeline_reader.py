@@ -47,13 +47,13 @@ def timeline(journal: str | os.PathLike[str] | Journal) -> Timeline:
     No model, verifier or extractor runs. Raises :class:`~interwhen.journal.JournalError` if the journal cannot be read,
     has no complete header, contradicts itself, or needs another version of interwhen.
     """
-    found = read_sealed(journal)
-    with refusing_contradictions(found.path):
-        return retold(found).timeline(found.size, found.left_out)
+    journaled = read_sealed(journal)
+    with refusing_contradictions(journaled.path):
+        return retold(journaled).timeline(journaled.size, journaled.left_out)
 
 
-def retold(found: Journaled) -> Telling:
-    return _retold(found.path, found.header, found.records)
+def retold(journaled: Journaled) -> Telling:
+    return _retold(journaled.path, journaled.header, journaled.records)
 
 
 class _FollowedRun(RebuiltRun):
@@ -61,8 +61,8 @@ class _FollowedRun(RebuiltRun):
 
     __slots__ = ("scribe",)
 
-    def __init__(self, found: Journaled, core: Core, scribe: Scribe) -> None:
-        super().__init__(found, core)
+    def __init__(self, journaled: Journaled, core: Core, scribe: Scribe) -> None:
+        super().__init__(journaled, core)
         self.scribe = scribe
 
     def tell(self, at: float, fact: Fact) -> list[Order]:

@@ -327,8 +327,8 @@ def scored_tokens(logprobs: Logprobs | None) -> tuple[ScoredToken, ...]:
     )
 
 
-def _listed(found: Any, size: int) -> list[Any]:
-    items = found[:size] if isinstance(found, list) else []
+def _listed(raw: Any, size: int) -> list[Any]:
+    items = raw[:size] if isinstance(raw, list) else []
     return items + [None] * (size - len(items))
 
 
@@ -415,8 +415,8 @@ def _reason_of(choice: CompletionChoice | ChatChoice, body: AnswerBody) -> str |
 
 
 def _is_summary(details: Any) -> bool:
-    found = details if isinstance(details, list) else []
-    return any(isinstance(each, dict) and each.get("type") == "reasoning.summary" for each in found)
+    entries = details if isinstance(details, list) else []
+    return any(isinstance(each, dict) and each.get("type") == "reasoning.summary" for each in entries)
 
 
 def noting_question(decode: Decode, request: Mapping[str, Any]) -> Decode:
@@ -428,11 +428,11 @@ def noting_question(decode: Decode, request: Mapping[str, Any]) -> Decode:
         return decode
 
     def decoded(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
-        found = decode(data, offset, first)
-        if isinstance(found, Chunk) and found.usage is not None and found.usage.completion_tokens is not None:
-            usage = msgspec.structs.replace(found.usage, asked_to_reason=True)
-            return msgspec.structs.replace(found, usage=usage)
-        return found
+        content = decode(data, offset, first)
+        if isinstance(content, Chunk) and content.usage is not None and content.usage.completion_tokens is not None:
+            usage = msgspec.structs.replace(content.usage, asked_to_reason=True)
+            return msgspec.structs.replace(content, usage=usage)
+        return content
 
     return decoded
 
@@ -698,12 +698,12 @@ class CallAssembler:
             known.clear()
         return [(call.number, call.call()) for call in left] if reason in _ENDS else []
 
-    def read(self, data: bytes, found: Decoded, offset: int) -> ReadCalls:
+    def read(self, data: bytes, decoded: Decoded, offset: int) -> ReadCalls:
         try:
             pieces, whole = self.feed(data)
         except DECODE_ERRORS as exc:
             raise invalid_event(data, offset, exc) from exc
-        chunks = list(found) if isinstance(found, tuple) else [found] if isinstance(found, Chunk) else []
+        chunks = list(decoded) if isinstance(decoded, tuple) else [decoded] if isinstance(decoded, Chunk) else []
         reason = chunks[-1].finish_reason if chunks else None
         if pieces:
             self._tokens += 1
@@ -760,9 +760,9 @@ def reading_calls(decode: Decode, extras: dict[str, Any] | None = None) -> Decod
     calls = CallAssembler(extras)
 
     def decoded(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
-        found = decode(data, offset, first)
+        content = decode(data, offset, first)
         if calls.is_open or any(field in data for field in _CALL_FIELDS):
-            return found if isinstance(found, EndMark) else calls.read(data, found, offset).chunks
-        return found
+            return content if isinstance(content, EndMark) else calls.read(data, content, offset).chunks
+        return content
 
     return decoded

@@ -128,14 +128,14 @@ def why_unproven(card: ModelCard | None, probe: ResumeProbe) -> str:
 
 def with_tags(pieces: Sequence[Piece]) -> tuple[Piece, ...]:
     # If no answer follows the reasoning, no tag ends it.
-    found: list[Piece] = []
+    tagged: list[Piece] = []
     phase: Phase = "answer"
     for piece in pieces:
         if piece.phase != phase:
-            found.append(Piece(OPENING if piece.phase == "reasoning" else CLOSING))
+            tagged.append(Piece(OPENING if piece.phase == "reasoning" else CLOSING))
             phase = piece.phase
-        found.append(piece)
-    return tuple(found)
+        tagged.append(piece)
+    return tuple(tagged)
 
 
 def choose_prefill(
@@ -210,10 +210,10 @@ async def server_of(get: Callable[[str], Awaitable[bytes]], card: ModelCard | No
     if not path:
         return owner
     try:
-        found = msgspec.json.decode(await get(path))
+        body = msgspec.json.decode(await get(path))
     except (ModelError, *DECODE_ERRORS):
         return owner
-    version = found.get(field) if isinstance(found, dict) else None
+    version = body.get(field) if isinstance(body, dict) else None
     return f"{owner} {version:.80}" if isinstance(version, str) else owner
 
 
@@ -263,7 +263,7 @@ class _TextProbe:
 
     async def run(self) -> ResumeProof:
         reasoning, answer = await self._ask(_FIRST_TOKENS)
-        field = tags = found = None
+        field = tags = continued = None
         if reasoning.strip():
             kept = reasoning[: half(reasoning)]
             field = await self._continues(reasoning, kept, "reasoning", {**_both_fields(kept), "content": ""})
@@ -275,18 +275,20 @@ class _TextProbe:
             tags = await self._continues(inside, kept, "answer", {"content": kept})
             answer = ""
         if tags and not reasoning:
-            found = True  # the reasoning is part of the content there
+            continued = True  # the reasoning is part of the content there
         elif len(answer.strip()) > _SAME:
             kept = answer[: half(answer)]
-            found = await self._continues(answer, kept, "answer", {**_both_fields(reasoning), "content": kept})
+            continued = await self._continues(answer, kept, "answer", {**_both_fields(reasoning), "content": kept})
         else:
             _, text = await self._ask(_NEXT_TOKENS, {"content": _COUNT})
-            found = text.startswith(_NEXT)
-        names = {"answer": found, "reasoning field": field, "tags": tags}
+            continued = text.startswith(_NEXT)
+        names = {"answer": continued, "reasoning field": field, "tags": tags}
         seen = [
             f"{name} {'continued' if does else 'not continued'}" for name, does in names.items() if does is not None
         ]
-        return ResumeProof(self._server, found, field, tags, f"a probe cut a text: {', '.join(seen)}", generated=True)
+        return ResumeProof(
+            self._server, continued, field, tags, f"a probe cut a text: {', '.join(seen)}", generated=True
+        )
 
     async def _continues(self, whole: str, kept: str, phase: Phase, message: dict[str, str]) -> bool:
         # A retryable error is raised.
@@ -323,16 +325,16 @@ class _TextProbe:
 
 
 async def _read_all(wire: ProofWire, body: dict[str, Any]) -> list[Chunk]:
-    found: list[Chunk] = []
+    all_chunks: list[Chunk] = []
     with anyio.move_on_after(PROBE_SECONDS):
         stream = await wire.chat(body)
         try:
             while chunks := await stream.receive():
-                found += chunks
+                all_chunks += chunks
         finally:
             with anyio.CancelScope(shield=True):
                 await stream.aclose()
-        return found
+        return all_chunks
     raise StreamTimeout("total", PROBE_SECONDS)
 
 
@@ -451,10 +453,10 @@ async def _read(place: str, server: str) -> ResumeProof | None:
     path = _path_of(place, server)
     if path is None or " " not in server:
         return None
-    found = await anyio.to_thread.run_sync(load_proof, path)
-    if found is None or found.place != place or found.proof.server != server:
+    stored_proof = await anyio.to_thread.run_sync(load_proof, path)
+    if stored_proof is None or stored_proof.place != place or stored_proof.proof.server != server:
         return None
-    return found.proof
+    return stored_proof.proof
 
 
 async def _write(place: str, proof: ResumeProof | None) -> None:
@@ -479,12 +481,12 @@ def load_proof(path: Path) -> _StoredProof | None:
             if why := _flaw(os.fstat(file.fileno())):
                 log_warning("probe.file_ignored", path=str(path), why=why)
                 return None
-            found = _stored.decode(file.read(_MOST_BYTES))
+            stored_proof = _stored.decode(file.read(_MOST_BYTES))
     except (OSError, *DECODE_ERRORS) as error:
         log_warning("probe.file_ignored", path=str(path), why=type(error).__name__)
         return None
     now = time.time()
-    return found if found.format == _FORMAT and now < found.until <= now + FILE_SECONDS else None
+    return stored_proof if stored_proof.format == _FORMAT and now < stored_proof.until <= now + FILE_SECONDS else None
 
 
 def _flaw(state: os.stat_result) -> str:

@@ -109,14 +109,14 @@ def check_gguf(path: Path) -> Path:
 def check_whole(path: Path) -> Path:
     again = f"install it again (pip install --force-reinstall --no-deps interwhen), or {_FORMS}"
     try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
         wanted = path.with_suffix(".sha256").read_text(encoding="ascii").split()[0]
     except (OSError, ValueError, IndexError) as error:
         raise UsageError(f"cannot check the weights of local:{TINY} at {str(path)!r} ({error}): {again}") from error
-    if found != wanted:
+    if digest != wanted:
         raise UsageError(
             f"the weights of local:{TINY} at {str(path)!r} are damaged: expected SHA-256 {wanted[:12]}..., "
-            f"got {found[:12]}...; {again}"
+            f"got {digest[:12]}...; {again}"
         )
     return path
 

@@ -26,8 +26,8 @@ def read_messages(turns: object) -> tuple[Message, ...]:
         return (Message("user", turns),)
     if not isinstance(turns, Iterable):
         return ()
-    found = (read_item(turn) for turn in turns if isinstance(turn, Mapping))
-    return tuple(_joined(message for message in found if message is not None))
+    messages = (read_item(turn) for turn in turns if isinstance(turn, Mapping))
+    return tuple(_joined(message for message in messages if message is not None))
 
 
 def read_item(item: Mapping[str, Any]) -> Message | None:

@@ -665,10 +665,10 @@ class ChatModel(OpenAICompatible):
             if "continue_final_message" not in payload or not refuses_prefill(error):
                 raise
             refused = error
-        found = await send({**self._sampled(request), "messages": extra_turns(request, self._call_extras)})
+        answer = await send({**self._sampled(request), "messages": extra_turns(request, self._call_extras)})
         log_warning("model.prefill_refused", model=self.name, error=str(refused), taken="turn")
         self._resume, self._why_turn = "turn", PREFILL_REFUSED
-        return found, ResumeWay("turn", PREFILL_REFUSED)
+        return answer, ResumeWay("turn", PREFILL_REFUSED)
 
     async def _open_with_ids(self, request: Request, decode: Decode) -> TokenStream:
         # Ask for token ids if the server may send them.
@@ -757,12 +757,12 @@ class ChatModel(OpenAICompatible):
                 return server.completion(await retrying(lambda: self._ask_place(body, server.place), self.retries))
             way = await self._way(request, by_ids=False)
         optional = FORK_OPTIONS if request.side is not None else self._optional
-        found, _ = await self._continued(
+        completion, _ = await self._continued(
             request,
             way,
             lambda payload: self._options.send(payload, optional, lambda body: self._whole(request, body)),
         )
-        return replace(found, text=until_stop(found.text, request.sampling.stop))
+        return replace(completion, text=until_stop(completion.text, request.sampling.stop))
 
     async def _whole(self, request: Request, payload: dict[str, Any]) -> Completion:
         if "continue_final_message" in payload:
@@ -774,8 +774,8 @@ class ChatModel(OpenAICompatible):
                 return decode_chat(data, offset, first)
 
             read = decode if self._wants_logprobs(request) else decode_chat
-            found = await collect(await self._open("chat/completions", payload, read))
-            return replace(found, tokens=tuple(tokens))
+            completion = await collect(await self._open("chat/completions", payload, read))
+            return replace(completion, tokens=tuple(tokens))
         return chat_completion_of(*await self._ask("chat/completions", payload, chat_decoder))
 
     def _sampled(self, request: Request) -> dict[str, Any]:
@@ -814,13 +814,13 @@ class ChatModel(OpenAICompatible):
         return self._resume
 
     def _decode_and_learn(self, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
-        found = decode_chat(data, offset, first)
-        if self._reasoning_field is None and _brings_reasoning(found):
+        decoded = decode_chat(data, offset, first)
+        if self._reasoning_field is None and _brings_reasoning(decoded):
             # Later streams use decode_chat directly, because the field is known.
             self._reasoning_field = reasoning_field(data)
-        return found
+        return decoded
 
 
-def _brings_reasoning(found: Decoded) -> bool:
-    part = found[0] if isinstance(found, tuple) else found
+def _brings_reasoning(decoded: Decoded) -> bool:
+    part = decoded[0] if isinstance(decoded, tuple) else decoded
     return isinstance(part, Chunk) and part.phase == "reasoning"

@@ -173,7 +173,7 @@ async def _diagnose(
     try:
         examiner = _Examiner(base_url.rstrip("/"), model, used, api_key, timeouts, contract=contract)
         rows = [(row, line) for row in QUESTIONS if (line := row.contract if contract else row.doctor)]
-        found: list[ProbeFinding] = []
+        findings: list[ProbeFinding] = []
         stopped = False
         for question, line in rows:
             seen = (
@@ -183,11 +183,13 @@ async def _diagnose(
             )
             is_good = seen.mark == "holds"
             mark = seen.mark if contract else _DOCTOR_MARKS[seen.mark]
-            found.append(ProbeFinding(line.name, mark, seen.detail, line.good if is_good or not line.bad else line.bad))
+            findings.append(
+                ProbeFinding(line.name, mark, seen.detail, line.good if is_good or not line.bad else line.bad)
+            )
             stopped = stopped or (line.stops and not is_good)
             if on_progress is not None:
-                on_progress(len(found), len(rows))
-        return Diagnosis(base_url, model, tuple(found), examiner.server)
+                on_progress(len(findings), len(rows))
+        return Diagnosis(base_url, model, tuple(findings), examiner.server)
     finally:
         if transport is None:
             await used.aclose()
@@ -355,13 +357,13 @@ class _Examiner:
 
     async def read(self, model: _Adapter, request: Request) -> _ReadStream:
         stream = await model.stream(request)
-        found: list[Chunk] = []
+        all_chunks: list[Chunk] = []
         try:
             while chunks := await self.receive(stream):
-                found += chunks
+                all_chunks += chunks
         finally:
             await stream.aclose()
-        return _ReadStream(tuple(found), stream.way, stream.trail)
+        return _ReadStream(tuple(all_chunks), stream.way, stream.trail)
 
     async def receive(self, stream: Stream) -> Sequence[Chunk]:
         try:
@@ -395,11 +397,11 @@ class _Examiner:
         for _ in range(2):
             if model.needs_proof:
                 await model.prove()
-            found = await self.read(model, request)
+            stream = await self.read(model, request)
             if not model.needs_proof:
                 break
-        self.usage = found.usage or self.usage
-        return found
+        self.usage = stream.usage or self.usage
+        return stream
 
     @property
     def either(self) -> tuple[_Adapter, Prompt]:

@@ -146,8 +146,8 @@ class SseDecoder:
         self._drop(end + 1)
         return line, at
 
-    def _take_line(self, found: tuple[bytes, int], events: list[SseEvent]) -> None:
-        line, at = found
+    def _take_line(self, placed_line: tuple[bytes, int], events: list[SseEvent]) -> None:
+        line, at = placed_line
         if not line:
             if self._lines:
                 events.append((b"\n".join(self._lines), self._event_at))
@@ -178,5 +178,5 @@ class SseDecoder:
 
 def _line_end(buffer: bytearray, start: int) -> int:
     # In one pass: in a body without CR, find(CR) would read the whole rest of the buffer for every line.
-    found = _LINE_END.search(buffer, start)
-    return -1 if found is None else found.start()
+    match = _LINE_END.search(buffer, start)
+    return -1 if match is None else match.start()

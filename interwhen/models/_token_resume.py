@@ -134,18 +134,18 @@ class TokenTrail:
 
         def decoded(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
             nonlocal is_told, count, unsaid
-            found = decode(without_ids(data) if hides else data, offset, first)
+            content = decode(without_ids(data) if hides else data, offset, first)
             asked = 0 if count else self.size
-            unsaid += self._take(data, found)
-            if unsaid and isinstance(found, Chunk | tuple):
-                found, unsaid = _with_tokens(found, unsaid), 0
+            unsaid += self._take(data, content)
+            if unsaid and isinstance(content, Chunk | tuple):
+                content, unsaid = _with_tokens(content, unsaid), 0
             if is_told or not self.prompt:
-                return found
+                return content
             # The server sends its count only at the end, and never if we interrupt the stream. The event that brings
             # the ids of the prompt may have no chunk, which can hold the count.
             count = count or asked or len(self.prompt)
-            is_told = isinstance(found, Chunk | tuple)
-            return _with_prompt_count(found, count)
+            is_told = isinstance(content, Chunk | tuple)
+            return _with_prompt_count(content, count)
 
         return decoded
 
@@ -155,15 +155,15 @@ class TokenTrail:
 
     @property
     def events(self) -> list[TrailEvent]:
-        found, text, start = [], self._text.getvalue(), 0
+        events, text, start = [], self._text.getvalue(), 0
         for number, end in enumerate(self._ends):
             before = self._stops[number - 1] if number else 0
             lead, stop = self._leads[number], self._stops[number]
             borders = [start, *(at for at, _ in self._phases if start < at < end), end]
             parts = tuple((self._phase_at(at), text[at:to]) for at, to in itertools.pairwise(borders))
-            found.append(TrailEvent(tuple(self._ids[before:lead]), tuple(self._ids[lead:stop]), parts))
+            events.append(TrailEvent(tuple(self._ids[before:lead]), tuple(self._ids[lead:stop]), parts))
             start = end
-        return found
+        return events
 
     def add(self, ids: Sequence[int], parts: Sequence[tuple[Phase, str]]) -> None:
         # If text has no ids, the trail is incomplete from then on.
@@ -220,9 +220,9 @@ class TokenTrail:
     def _phase_at(self, offset: int) -> Phase:
         return self._phases[bisect.bisect_right(self._phases, offset, key=_offset_of) - 1][1]
 
-    def _take(self, data: bytes, found: Decoded) -> int:
-        # Add the token ids in the event `data`, whose content is `found`. Return how many there are.
-        chunks = found if isinstance(found, tuple) else (found,) if isinstance(found, Chunk) else ()
+    def _take(self, data: bytes, decoded: Decoded) -> int:
+        # Add the token ids in the event `data`, whose content is `decoded`. Return how many there are.
+        chunks = decoded if isinstance(decoded, tuple) else (decoded,) if isinstance(decoded, Chunk) else ()
         try:
             event = _events.decode(data)
         except DECODE_ERRORS:
@@ -237,21 +237,21 @@ class TokenTrail:
         return len(ids)
 
 
-def _with_tokens(found: Chunk | tuple[Chunk, ...], tokens: int) -> Decoded:
-    if isinstance(found, Chunk):
-        return found if found.tokens == tokens else msgspec.structs.replace(found, tokens=tokens)
-    others = sum(chunk.tokens for chunk in found[:-1])
-    return (*found[:-1], msgspec.structs.replace(found[-1], tokens=max(tokens - others, 0)))
+def _with_tokens(decoded: Chunk | tuple[Chunk, ...], tokens: int) -> Decoded:
+    if isinstance(decoded, Chunk):
+        return decoded if decoded.tokens == tokens else msgspec.structs.replace(decoded, tokens=tokens)
+    others = sum(chunk.tokens for chunk in decoded[:-1])
+    return (*decoded[:-1], msgspec.structs.replace(decoded[-1], tokens=max(tokens - others, 0)))
 
 
-def _with_prompt_count(found: Decoded, tokens: int) -> Decoded:
+def _with_prompt_count(decoded: Decoded, tokens: int) -> Decoded:
     # If its last chunk has no token counts, it gets `tokens` as the number of prompt tokens.
-    chunks = found if isinstance(found, tuple) else (found,)
+    chunks = decoded if isinstance(decoded, tuple) else (decoded,)
     last = chunks[-1] if chunks else None
     if not isinstance(last, Chunk) or last.usage is not None:
-        return found
+        return decoded
     counted = msgspec.structs.replace(last, usage=Usage(prompt_tokens=tokens))
-    return (*chunks[:-1], counted) if isinstance(found, tuple) else counted
+    return (*chunks[:-1], counted) if isinstance(decoded, tuple) else counted
 
 
 class _TextRun(NamedTuple):
@@ -324,13 +324,13 @@ def runs_of(pieces: Sequence[Piece], *, tags_in_text: bool = False) -> list[_Tex
 
 def joined(runs: Sequence[_TextRun]) -> list[_TextRun]:
     # A joined run counts as written by interwhen.
-    found: list[_TextRun] = []
+    joined_runs: list[_TextRun] = []
     for run in runs:
-        if found and found[-1].phase == run.phase:
-            found[-1] = found[-1]._replace(text=found[-1].text + run.text, ours=True)
+        if joined_runs and joined_runs[-1].phase == run.phase:
+            joined_runs[-1] = joined_runs[-1]._replace(text=joined_runs[-1].text + run.text, ours=True)
         else:
-            found.append(run)
-    return found
+            joined_runs.append(run)
+    return joined_runs
 
 
 # The fields of events that hold token ids, for readers who did not ask for them.
@@ -409,10 +409,10 @@ class TokenPrompts:
         ids = list(kept.ids)
         # A cut may fall inside a token. Its rest and the inserted text are tokenized together, as one text.
         for run in kept.rest if tags_in_text else joined(kept.rest):
-            found = await self._tag_ids(_tag(markup, phase, run.phase))
-            found += await self._ids(run.text, trusted=tags_in_text and not run.ours)
-            ids += found
-            after.add(found, [(run.phase, run.text)])
+            run_ids = await self._tag_ids(_tag(markup, phase, run.phase))
+            run_ids += await self._ids(run.text, trusted=tags_in_text and not run.ours)
+            ids += run_ids
+            after.add(run_ids, [(run.phase, run.text)])
             phase = run.phase
         ids += await self._ids(side)
         return TokenPrompt(tuple(ids), phase or "answer", None if tags_in_text else markup, after, markup)
@@ -434,9 +434,9 @@ class TokenPrompts:
         if _BREAK not in known:
             known[_BREAK] = await self._tokenizer.text_ids(_BREAK, special=False)
         before = known[_BREAK]
-        found = await self._tokenizer.text_ids(_BREAK + part, special=special)
-        if found[: len(before)] == before:
-            return found[len(before) :]
+        both_ids = await self._tokenizer.text_ids(_BREAK + part, special=special)
+        if both_ids[: len(before)] == before:
+            return both_ids[len(before) :]
         return await self._tokenizer.text_ids(part, special=special)
 
     async def _tag_ids(self, tag: str) -> Ids:
@@ -503,23 +503,23 @@ class RawText:
     def feed(self, text: str) -> list[tuple[Phase, str]]:
         # An end that may be a part of a tag is held back.
         text = self._held + text
-        found: list[tuple[Phase, str]] = []
+        parts: list[tuple[Phase, str]] = []
         while (tag := self._next_tag()) and tag in text:
             before, _, after = text.partition(tag)
             if before and self.phase == "answer":
                 self._spoken = True  # so the opening tag is text, as if it had come in a later piece
                 continue
             if before:
-                found.append((self.phase, before))
+                parts.append((self.phase, before))
             text = after
             self.phase = "answer" if self.phase == "reasoning" else "reasoning"
         keep = overlap(text, self._next_tag())
         self._held = text[len(text) - keep :]
         if keep < len(text):
-            found.append((self.phase, text[: len(text) - keep]))
+            parts.append((self.phase, text[: len(text) - keep]))
             # An opening tag in the middle of an answer is text.
             self._spoken = self._spoken or self.phase == "answer"
-        return found
+        return parts
 
     @property
     def is_holding(self) -> bool:

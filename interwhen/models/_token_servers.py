@@ -241,18 +241,18 @@ class _SglangEvents:
                 "tokens": [token for token, _ in scores],
                 "top_logprobs": [dict(_scores(each)) for each in (tops[start:] if isinstance(tops, list) else ())],
             }
-        found: Body = {"id": str(meta.get("id", "")), "choices": [choice]}
+        converted: Body = {"id": str(meta.get("id", "")), "choices": [choice]}
         reason = meta.get("finish_reason")
         if isinstance(reason, dict):
             if reason.get("type") == "abort":
                 return {"error": {"message": reason.get("message") or "aborted", "code": reason.get("status_code")}}
             choice["finish_reason"] = reason.get("type")
-            found["usage"] = {
+            converted["usage"] = {
                 "prompt_tokens": meta.get("prompt_tokens"),
                 "completion_tokens": count,
                 "prompt_tokens_details": {"cached_tokens": meta.get("cached_tokens")},
             }
-        return found
+        return converted
 
 
 def _scores(rows: object) -> list[tuple[str, Any]]:
@@ -260,8 +260,8 @@ def _scores(rows: object) -> list[tuple[str, Any]]:
     return [(row[2] if isinstance(row[2], str) else "", row[0]) for row in wide]
 
 
-def _list(found: object) -> list[Any]:
-    return found if isinstance(found, list) else []
+def _list(raw: object) -> list[Any]:
+    return raw if isinstance(raw, list) else []
 
 
 def _llamacpp_event(body: Body) -> Body:
@@ -271,19 +271,19 @@ def _llamacpp_event(body: Body) -> Body:
     choice: Body = {"index": 0, "text": body["content"], "finish_reason": None, "token_ids": body.get("tokens") or []}
     if scores := body.get("completion_probabilities"):
         choice["logprobs"] = {"content": scores}
-    found: Body = {"choices": [choice]}
+    converted: Body = {"choices": [choice]}
     if "prompt_progress" in body:
-        found["prompt_progress"] = body["prompt_progress"]
+        converted["prompt_progress"] = body["prompt_progress"]
     if body.get("stop"):
         choice["finish_reason"] = "length" if body.get("stop_type") == "limit" else "stop"
         timings = body.get("timings")
-        found["timings"] = timings
-        found["usage"] = {
+        converted["timings"] = timings
+        converted["usage"] = {
             "prompt_tokens": body.get("tokens_evaluated"),
             "completion_tokens": body.get("tokens_predicted"),
             "prompt_tokens_details": {"cached_tokens": timings.get("cache_n") if isinstance(timings, dict) else None},
         }
-    return found
+    return converted
 
 
 class _Tokenized(msgspec.Struct, frozen=True):

@@ -150,12 +150,12 @@ def lenient(decode: Decode, notes: StreamNotes) -> Decode:
             mended = data.decode(errors="replace").encode()
             if mended != data:
                 try:
-                    found = decode(mended, offset, first)
+                    content = decode(mended, offset, first)
                 except MalformedEvent:
                     pass
                 else:
                     notes.replaced_events += 1
-                    return found
+                    return content
             notes.skip(error)
             return None
 
@@ -246,14 +246,14 @@ class TokenStream:
                 data = await self._receive()
                 events = self._feed(data)
                 for event, offset in events:
-                    found = self._decode(event, offset, self._first)
-                    if isinstance(found, Chunk):
+                    decoded = self._decode(event, offset, self._first)
+                    if isinstance(decoded, Chunk):
                         self._first = False
-                        chunks.append(found)
-                        if found.finish_reason is not None:
+                        chunks.append(decoded)
+                        if decoded.finish_reason is not None:
                             self._finished = True
-                    elif found is not None:
-                        self._take(found, chunks, offset, events)
+                    elif decoded is not None:
+                        self._take(decoded, chunks, offset, events)
                         if self._ended:
                             break  # everything after the first end mark is ignored
                 if not data:
@@ -311,15 +311,15 @@ class TokenStream:
                 self._orphans.stop(self.notes.orphan)
 
     def _take(
-        self, found: EndMark | tuple[Chunk, ...], chunks: list[Chunk], at: int, events: Sequence[SseEvent]
+        self, decoded: EndMark | tuple[Chunk, ...], chunks: list[Chunk], at: int, events: Sequence[SseEvent]
     ) -> None:
-        if isinstance(found, EndMark):
+        if isinstance(decoded, EndMark):
             self.notes.bytes_after_end += self._after(at, events)
             self._end(chunks, "other")
         else:
-            chunks.extend(found)
+            chunks.extend(decoded)
             self._first = False
-            self._finished = self._finished or found[-1].finish_reason is not None
+            self._finished = self._finished or decoded[-1].finish_reason is not None
 
     def _is_news(self, chunks: Sequence[Chunk]) -> bool:
         if self._finished and not self._counted:

@@ -78,9 +78,9 @@ class HttpRequest:
                 )
             if not isinstance(value, str):
                 raise UsageError(f"the header {name!r:.100} must be a text, got {value!r:.60}: correct or remove it")
-            if (found := _NOT_IN_A_VALUE.search(value)) is not None:
+            if (match := _NOT_IN_A_VALUE.search(value)) is not None:
                 raise UsageError(
-                    f"the header {name!r:.100} must be one line of Latin-1 text without NUL, got {found[0]!r} in it: "
+                    f"the header {name!r:.100} must be one line of Latin-1 text without NUL, got {match[0]!r} in it: "
                     "remove it from the API key or headers={...}"
                 )
             fields.append((name.encode("ascii"), value.encode("latin-1")))
@@ -190,13 +190,13 @@ async def connect(
     # iteration of the loop, and uvloop does not have it.
     loop = asyncio.get_running_loop()
     name = host if context is not None else None
-    found = await _addresses(loop, host, port)
-    for family, address in found[:-1]:
+    addresses = await _addresses(loop, host, port)
+    for family, address in addresses[:-1]:
         with anyio.move_on_after(_TRY_SECONDS), contextlib.suppress(OSError):
             return await loop.create_connection(
                 factory, address, port, family=family, local_addr=local, ssl=context, server_hostname=name
             )
-    family, address = found[-1]
+    family, address = addresses[-1]
     return await loop.create_connection(
         factory, address, port, family=family, local_addr=local, ssl=context, server_hostname=name
     )
@@ -220,8 +220,8 @@ def describe_error(exc: OSError | UnicodeError) -> str:
 async def _addresses(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[tuple[int, str]]:
     with contextlib.suppress(ValueError):
         return [(socket.AF_INET if ip_address(host).version == 4 else socket.AF_INET6, host)]
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [(family, str(address[0])) for family, *_, address in found]
+    resolved = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [(family, str(address[0])) for family, *_, address in resolved]
 
 
 # From the error body of a server to an exception.
@@ -598,10 +598,10 @@ async def send_with(
         if not unknown:
             raise
     left = {support.field: value for support, value in asked.items() if support not in unknown}
-    found = await call({**body, **left})
+    answer = await call({**body, **left})
     for support in unknown:
         support.learn(refused, body)
-    return found
+    return answer
 
 
 FORK_OPTIONS = ("temperature", "stop", "logprobs", "top_logprobs", "seed")
@@ -626,7 +626,7 @@ class SamplingSupport:
         refused: dict[str, UpstreamError] = {}
         while True:
             try:
-                found = await call(sent)
+                answer = await call(sent)
                 break
             except UpstreamError as error:
                 unknown = [name for name in names if name in sent and refuses(error, name)]
@@ -636,19 +636,19 @@ class SamplingSupport:
             sent = _without(sent, unknown)
         for name, refusal in refused.items():
             self._options[name].learn(refusal, sent)
-        return found
+        return answer
 
 
 def _without(body: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
     # Return `body` without the options `names`, or with their new names. `logprobs` takes `top_logprobs` with it.
-    found = dict(body)
+    changed = dict(body)
     for name in names:
-        value = found.pop(name, None)
+        value = changed.pop(name, None)
         if name in _RENAMED:
-            found.setdefault(_RENAMED[name], value)
+            changed.setdefault(_RENAMED[name], value)
         if name == "logprobs":
-            found.pop("top_logprobs", None)
-    return found
+            changed.pop("top_logprobs", None)
+    return changed
 
 
 def until_stop(text: str, stop: Iterable[str]) -> str:

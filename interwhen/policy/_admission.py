@@ -64,15 +64,15 @@ def mutants(rule: Rule, schema: Schema, *, most: int = 150, seed: int = 0) -> tu
     *seed* determines which ones are selected, and their order.
     """
     words = tuple(sorted(set(_words_of(schema)), key=sorted))
-    found: dict[str, Mutant] = {}
+    by_text: dict[str, Mutant] = {}
     for part in ("when", "require"):
         node: Node = getattr(rule, part)
         for one in _mistakes(node, words):
             if one != node:
                 says = f"{part}: {show(one)}"
                 change: dict[str, Any] = {part: one}
-                found.setdefault(says, Mutant(replace(rule, **change), says))
-    order = sorted(found.values(), key=lambda mutant: hashlib.sha256(f"{seed} {mutant.says}".encode()).digest())
+                by_text.setdefault(says, Mutant(replace(rule, **change), says))
+    order = sorted(by_text.values(), key=lambda mutant: hashlib.sha256(f"{seed} {mutant.says}".encode()).digest())
     fitting = (mutant for mutant in order if not misfit_of(mutant.rule, schema))
     return tuple(mutant for _, mutant in zip(range(most), fitting, strict=False))
 
@@ -224,13 +224,13 @@ def coverage(text: str, rules: Sequence[Rule], fired: Mapping[str, int]) -> Cove
     quotes = [
         (rule, [part for clause in rule.clauses for part in _SENTENCE_END.split(squeezed(clause))]) for rule in rules
     ]
-    found = []
+    covered = []
     for clause in clauses(text):
         covering = [rule for rule, quoted in quotes if any(quote in clause or clause in quote for quote in quoted)]
         names = tuple(rule.id for rule in covering)
         examples = sum(len(rule.examples) for rule in covering)
-        found.append(Covered(clause, names, examples, sum(fired.get(name, 0) for name in names)))
-    return Coverage(tuple(found))
+        covered.append(Covered(clause, names, examples, sum(fired.get(name, 0) for name in names)))
+    return Coverage(tuple(covered))
 
 
 KILLED = 0.95
@@ -362,10 +362,10 @@ def admit(
         if not wrong:
             tallies[rule.id] = tally(rule, policy.schema, seed=seed)
             problems += _survivors(rule, tallies[rule.id])
-    for found in (*contradictions(fitting, policy.schema, advance), *deadlocks(fitting, policy.schema)):
+    for conflict in (*contradictions(fitting, policy.schema, advance), *deadlocks(fitting, policy.schema)):
         # A rule that has another problem already is taken as the cause of the conflict.
-        troubled = {name for problem in problems for name in problem.rules} & set(found.rules)
-        problems.append(replace(found, rules=tuple(sorted(troubled)) or found.rules))
+        troubled = {name for problem in problems for name in problem.rules} & set(conflict.rules)
+        problems.append(replace(conflict, rules=tuple(sorted(troubled)) or conflict.rules))
     refused = {name for problem in problems for name in problem.rules}
     admitted = tuple(rule.id for rule in policy.rules if rule.id not in refused)
     broken = (rule.id for rule in policy.rules for example in rule.examples if example.expect == "breaks")
@@ -419,12 +419,12 @@ def example_outcome(rule: Rule, example: Example, schema: Schema) -> str:
     return outcome(rule.judge(example.situation, schema))
 
 
-def _survivors(rule: Rule, found: MutantTally) -> Iterator[AdmissionProblem]:
-    if found.score < KILLED:
-        listed = "; ".join(found.survivors[:3])
+def _survivors(rule: Rule, mutant_tally: MutantTally) -> Iterator[AdmissionProblem]:
+    if mutant_tally.score < KILLED:
+        listed = "; ".join(mutant_tally.survivors[:3])
         says = (
             f"the examples of a rule must notice {KILLED:.0%} of the mistakes that are tried, got "
-            f"{found.score:.0%}: add examples that notice {listed}"
+            f"{mutant_tally.score:.0%}: add examples that notice {listed}"
         )
         yield AdmissionProblem("mutants", (rule.id,), says[:900])
 
@@ -558,7 +558,7 @@ def replay(policy: WrittenPolicy, runs: Iterable[Iterable[MadeCall | Talk]], sta
     return Replayed(
         calls,
         results,
-        {name: ReplayTally(**found, why_unknown=_most(reasons[name])) for name, found in counts.items()},
+        {name: ReplayTally(**counter, why_unknown=_most(reasons[name])) for name, counter in counts.items()},
         _by_rules(read, lambda entry: bool(seen[entry[:1]]) and not seen[entry]),
         {
             record: tuple(sorted({rule for rule, entries in read.items() if any(one[0] == record for one in entries)}))
@@ -592,13 +592,13 @@ def _results(later: list[Message], turn: Message) -> list[Any]:
     # A result belongs to the call with the same id or, if no message has an id, to the call at the same position.
     answers = list(itertools.takewhile(lambda one: one.role == "tool", later))
     by_id = {one.call_id: one for one in answers if one.call_id}
-    found = []
+    results = []
     for number, call in enumerate(turn.calls):
         answer = by_id.get(call.id) if call.id else None
         if answer is None and not by_id and number < len(answers):
             answer = answers[number]
-        found.append(None if answer is None else _data(answer.content))
-    return found
+        results.append(None if answer is None else _data(answer.content))
+    return results
 
 
 def _data(text: str) -> Any:
@@ -660,14 +660,14 @@ def _fields_read(rule: Rule, policy: WrittenPolicy) -> Iterator[Entry]:
     for tool in rule.over():
         scope = policy.schema.scope(tool, rule.moment)
         nodes = (rule.when, rule.require)
-        found = {entry for node in nodes for entry in _read(node, scope) if entry[0] in known}
+        entries = {entry for node in nodes for entry in _read(node, scope) if entry[0] in known}
         tables = {name for node in nodes for name in _tables(node)}
         for learning in policy.learnings:
             if learning.table in tables and learning.value is not None:
-                found |= {
+                entries |= {
                     entry for one in learning.tools for entry in _learned(one, learning, policy) if entry[0] in known
                 }
-        yield from found
+        yield from entries
 
 
 def _learned(pattern: str, learning: Learning, policy: WrittenPolicy) -> Iterator[Entry]:
@@ -712,5 +712,5 @@ def _records_of(policy: WrittenPolicy) -> Iterator[str]:
 
 
 def _by_rules(read: Mapping[str, frozenset[Entry]], wanted: Any) -> dict[Entry, tuple[str, ...]]:
-    entries = sorted({entry for found in read.values() for entry in found if wanted(entry)})
-    return {entry: tuple(sorted(rule for rule, found in read.items() if entry in found)) for entry in entries}
+    entries = sorted({entry for fields in read.values() for entry in fields if wanted(entry)})
+    return {entry: tuple(sorted(rule for rule, fields in read.items() if entry in fields)) for entry in entries}

@@ -91,22 +91,22 @@ _ORDERED = (Number, Quantity, Date, Moment)
 
 
 def common(kinds: Iterable[Kind]) -> Kind:
-    found: Kind | None = None
+    shared: Kind | None = None
     for kind in kinds:
-        both = kind if found is None else joined(found, kind)
-        if found is not None and both is None:
+        both = kind if shared is None else joined(shared, kind)
+        if shared is not None and both is None:
             raise MisfitError(
-                f"both sides must be of one kind, got {describe(found)} and {describe(kind)}", "compare like with like"
+                f"both sides must be of one kind, got {describe(shared)} and {describe(kind)}", "compare like with like"
             )
-        found = both
-    if found is None:
+        shared = both
+    if shared is None:
         raise ExpressionError("a list must have at least one item to compare with, got []: add one")
-    return found
+    return shared
 
 
 def comparable(left: Kind, right: Kind) -> Kind:
     # Return the kind of two values that can be equal. Raises `MisfitError` if they never can.
-    found = common((left, right))
+    shared = common((left, right))
     match left, right:
         case Text(words=one), Text(words=other) if one is not None and other is not None and not one & other:
             raise MisfitError(
@@ -115,7 +115,7 @@ def comparable(left: Kind, right: Kind) -> Kind:
                 "correct the word",
             )
         case _:
-            return found
+            return shared
 
 
 def _in_kind(item: Kind, among: Kind) -> Kind | None:
@@ -142,24 +142,24 @@ def _in_kind(item: Kind, among: Kind) -> Kind | None:
 
 
 def _sum_kind(op: str, left: Kind, right: Kind) -> Kind:
-    found: Kind | None = None
+    kind: Kind | None = None
     match op, left, right:
         case "*", Number(whole=one), Number(whole=other):
-            found = Number(one and other)
+            kind = Number(one and other)
         case ("*", Quantity(dimension=dimension), Number()) | ("*", Number(), Quantity(dimension=dimension)):
-            found = Quantity(dimension)
+            kind = Quantity(dimension)
         case ("-", Moment(), Moment()) | ("-", Date(), Date()):
-            found = Quantity("time")
+            kind = Quantity("time")
         case "+" | "-", Moment(), Quantity(dimension="time"):
-            found = left
+            kind = left
         case ("+" | "-", Number(), Number()) | ("+" | "-", Quantity(), Quantity()):
-            found = joined(left, right)
-    if found is None:
+            kind = joined(left, right)
+    if kind is None:
         raise MisfitError(
             f"{op} must join numbers, quantities of one unit or times, got {describe(left)} {op} {describe(right)}",
             "correct it",
         )
-    return found
+    return kind
 
 
 def _calls_kind(scope: Any, tool: Node) -> Kind:
@@ -232,22 +232,22 @@ def _is_in(run: Any, names: Any, item: Node, among: Node) -> Value:
     value = run.value(item, names)
     if isinstance(value, Missing):
         return value
-    found = run.value(among, names)
-    if isinstance(found, Held) and isinstance(found.kind, MapOf):
-        return plain_text(value) in found.raw
+    container = run.value(among, names)
+    if isinstance(container, Held) and isinstance(container.kind, MapOf):
+        return plain_text(value) in container.raw
     return combined(
-        (other if isinstance(other, Missing) else value == other for other in run.items(found)), decides=True
+        (other if isinstance(other, Missing) else value == other for other in run.items(container)), decides=True
     )
 
 
 def _chosen(run: Any, names: Any, condition: Node, then: Node, otherwise: Node) -> Any:
-    found = run.value(condition, names)
-    return run.value(then if found else otherwise, names) if isinstance(found, bool) else found
+    truth = run.value(condition, names)
+    return run.value(then if truth else otherwise, names) if isinstance(truth, bool) else truth
 
 
 def _assumed(run: Any, names: Any, condition: Node, otherwise: Node) -> Any:
-    found = run.value(condition, names)
-    return run.value(otherwise, names) if isinstance(found, Missing) else found
+    first = run.value(condition, names)
+    return run.value(otherwise, names) if isinstance(first, Missing) else first
 
 
 def _length(of: Held) -> Value:
@@ -362,11 +362,11 @@ def _comparison(name: str, test: Callable[[Any, Any], Any], *twins: str) -> Buil
     allowed = _SINGLE if name in ("=", "!=") else _ORDERED
 
     def kind(left: Kind, right: Kind) -> Kind:
-        found = comparable(left, right)
-        if not isinstance(found, allowed):
+        shared = comparable(left, right)
+        if not isinstance(shared, allowed):
             raise MisfitError(
                 f"the values of {name} must have an order, or be texts or true/false for = and !=, got "
-                f"{describe(found)}",
+                f"{describe(shared)}",
                 "compare a field of it",
             )
         return Bool()

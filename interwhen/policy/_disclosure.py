@@ -29,15 +29,15 @@ def answers_of(require: Node) -> frozenset[Form]:
     for node in walk(require):
         if isinstance(node, Quantified) and _is_of(node.source, own):
             own.update(node.names)  # walk() yields an outer quantifier before the inner ones
-    found: set[Form] = set()
+    forms: set[Form] = set()
     for mine, other in _equal(require):
         if _is_of(mine, own):
-            found.update(_form(value, own) for value in _values(other))
+            forms.update(_form(value, own) for value in _values(other))
         elif not _is_of(other, own):
             terms = _terms(Apply("-", (mine, other)))
             if any(_is_of(term, own) for term in terms):
-                found.add(_form(Apply("-", (mine, other)), own))
-    return frozenset(form for form in found if form)
+                forms.add(_form(Apply("-", (mine, other)), own))
+    return frozenset(form for form in forms if form)
 
 
 def gives_away(node: Node, answers: frozenset[Form]) -> bool:
@@ -105,12 +105,12 @@ def roots_of(node: Node) -> set[str]:
 
 
 def _form(node: Node, own: set[str]) -> Form:
-    found: dict[str, Fraction] = {}
+    factors: dict[str, Fraction] = {}
     for term, factor in _terms(node).items():
         if not isinstance(term, Constant) and not _is_of(term, own):
             text = _text(term)
-            found[text] = found.get(text, Fraction(0)) + factor
-    terms = sorted((text, factor) for text, factor in found.items() if factor)
+            factors[text] = factors.get(text, Fraction(0)) + factor
+    terms = sorted((text, factor) for text, factor in factors.items() if factor)
     return tuple((text, factor / terms[0][1]) for text, factor in terms)
 
 
@@ -119,10 +119,10 @@ def _terms(node: Node) -> _Terms:
         case Constant(value=Fraction() as value):
             return {_ONE: value}
         case Apply("+" | "-" as op, (left, right)):
-            found, sign = dict(_terms(left)), 1 if op == "+" else -1
+            factors, sign = dict(_terms(left)), 1 if op == "+" else -1
             for term, factor in _terms(right).items():
-                found[term] = found.get(term, Fraction(0)) + sign * factor
-            return found
+                factors[term] = factors.get(term, Fraction(0)) + sign * factor
+            return factors
         case Apply("*", (left, right)):
             one, other = _terms(left), _terms(right)
             if set(other) <= {_ONE}:
@@ -146,9 +146,9 @@ def _normal(node: Node, names: Mapping[str, str]) -> Node:
             inner = {**names, **{name: f"_{len(names) + number}" for number, name in enumerate(own)}}
             source, body = _normal(node.source, names), _normal(node.body, inner)
             return replace(node, names=tuple(inner[name] for name in own), source=source, body=body)
-    found = rebuild(node, tuple(_normal(child, names) for child in children(node)))
-    match found:
+    rebuilt = rebuild(node, tuple(_normal(child, names) for child in children(node)))
+    match rebuilt:
         case Apply("+" | "*" | "max" | "min", arguments):
-            return replace(found, arguments=tuple(sorted(arguments, key=show)))
+            return replace(rebuilt, arguments=tuple(sorted(arguments, key=show)))
         case _:
-            return found
+            return rebuilt

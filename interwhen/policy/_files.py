@@ -69,9 +69,9 @@ def read_examples(
     )
     if len(listed) > _limits.EXAMPLES:
         raise UsageError(f"a rule must have at most {_limits.EXAMPLES} examples, got {len(listed)}: remove some")
-    found = [_example(entry, written.get("base"), schema, situations, now, tools) for entry in listed]
-    require_distinct("the names of examples", [example.name for example in found], "rename one")
-    return tuple(found)
+    examples = [_example(entry, written.get("base"), schema, situations, now, tools) for entry in listed]
+    require_distinct("the names of examples", [example.name for example in examples], "rename one")
+    return tuple(examples)
 
 
 def check_keys(written: Mapping[str, Any], known: Iterable[str], what: str = "") -> None:
@@ -119,9 +119,9 @@ def _parts(base: Any, situations: Mapping[str, Any], depth: int) -> dict[str, An
     must = "base must be a situation (a table) or the name of one"
     base = shaped(base, dict[str, Any], must, ": write one of them")
     check_keys(base, _BASE_KEYS, "base: ")
-    found = _parts(base.get("base"), situations, depth + 1)
-    _change(found, base)
-    return found
+    parts = _parts(base.get("base"), situations, depth + 1)
+    _change(parts, base)
+    return parts
 
 
 def _change(parts: dict[str, Any], written: Mapping[str, Any]) -> None:
@@ -204,7 +204,7 @@ def _mapping(parts: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def _state(written: Mapping[str, Any], schema: Schema) -> dict[str, dict[Any, Any]]:
-    found: dict[str, dict[Any, Any]] = {}
+    tables: dict[str, dict[Any, Any]] = {}
     for name, table in written.items():
         kind = schema.state.field(name)
         if not isinstance(kind, MapOf):
@@ -215,8 +215,8 @@ def _state(written: Mapping[str, Any], schema: Schema) -> dict[str, dict[Any, An
         entries: dict[Any, Any] = {(): table}
         for _ in kind.keys:
             entries = {(*keys, key): value for keys, inner in entries.items() for key, value in inner.items()}
-        found[name] = {keys[0] if len(keys) == 1 else keys: value for keys, value in entries.items()}
-    return found
+        tables[name] = {keys[0] if len(keys) == 1 else keys: value for keys, value in entries.items()}
+    return tables
 
 
 def _plain(value: Any, depth: int) -> Any:
@@ -332,10 +332,10 @@ def checked_id(text: str) -> str:
 
 
 def _clauses(written: Any) -> tuple[str, ...]:
-    found = _texts([] if written is None else [written] if isinstance(written, str) else written, "clause")
-    if not found or not all(clause.strip() for clause in found):
+    clauses = _texts([] if written is None else [written] if isinstance(written, str) else written, "clause")
+    if not clauses or not all(clause.strip() for clause in clauses):
         raise UsageError(f"'clause' must quote the policy with a text or a list of texts, got {written!r:.80}")
-    return found
+    return clauses
 
 
 _Filled = Annotated[str, msgspec.Meta(pattern=r"\S")]
@@ -441,10 +441,10 @@ def inner_folder(folder: Path, name: str, *, make: bool = False) -> Path:
 
 def rule_files(folder: Path) -> list[str]:
     inner = inner_folder(folder, "rules")
-    found = sorted(path.name for path in inner.glob("*.toml")) if inner.is_dir() else []
-    if len(found) > _limits.RULES:
-        raise UsageError(f"{str(inner)!r} must hold at most {_limits.RULES} rules, got {len(found)}: remove some")
-    return found
+    names = sorted(path.name for path in inner.glob("*.toml")) if inner.is_dir() else []
+    if len(names) > _limits.RULES:
+        raise UsageError(f"{str(inner)!r} must hold at most {_limits.RULES} rules, got {len(names)}: remove some")
+    return names
 
 
 def _rule(folder: Path, name: str, around: Surroundings) -> Rule:
@@ -464,17 +464,17 @@ def _time(written: Any) -> dt.datetime | Literal["clock"] | None:
 
 def _moment(written: Any, what: str, kind: str = "a time") -> dt.datetime:
     try:
-        found = dt.datetime.fromisoformat(str(written))
+        moment = dt.datetime.fromisoformat(str(written))
     except ValueError as error:
         raise UsageError(
             f"{what} must be {kind}, got {str(written)[:60]!r}: write it such as 2024-05-15T15:00:00"
         ) from error
-    if found.tzinfo is not None:  # times of the data have none, and the two cannot be compared
+    if moment.tzinfo is not None:  # times of the data have none, and the two cannot be compared
         raise UsageError(
             f"{what} must have no time zone, got {str(written)[:60]!r}: write it in the time zone of the data, "
             "without naming it"
         )
-    return found
+    return moment
 
 
 def read_database(policy: WrittenPolicy, folder: Path) -> State:

@@ -87,10 +87,10 @@ def _kind_of(node: Node, scope: Scope) -> Kind:
             assert_never(node)
 
 
-def _must_be_condition(found: Kind, node: Node, what: str) -> None:
-    if not isinstance(found, Bool):
+def _must_be_condition(kind: Kind, node: Node, what: str) -> None:
+    if not isinstance(kind, Bool):
         raise ExpressionError(
-            f"a part of {what!r} must be bool, got {_short(node)}, which is {describe(found)}: compare it with a value"
+            f"a part of {what!r} must be bool, got {_short(node)}, which is {describe(kind)}: compare it with a value"
         )
 
 
@@ -106,14 +106,14 @@ def _field(node: Field, scope: Scope) -> Kind:
             f"only a record has fields, got {_short(node.of)}.{node.name}, where {_short(node.of)} is "
             f"{describe(of)}: correct it"
         )
-    found = of.field(node.name)
-    if found is None:
+    kind = of.field(node.name)
+    if kind is None:
         known = ", ".join(name for name, _ in of.fields) or "none"
         raise ExpressionError(
             f"the field of {_short(node.of)} ({of.name}) must be one of {known[:200]}, got "
             f"{node.name!r:.80}: correct it"
         )
-    return found
+    return kind
 
 
 def _index(node: Index, scope: Scope) -> Kind:
@@ -142,13 +142,13 @@ def _quantified(node: Quantified, scope: Scope) -> Kind:
         raise MisfitError(
             f"the name after '{node.op}' must be new, got {taken or node.names[0]!r}", "choose another name"
         )
-    found = kind_of(node.body, scope.inside(node, source))
+    body_kind = kind_of(node.body, scope.inside(node, source))
     if node.op != "sum":
-        _must_be_condition(found, node.body, node.op)
+        _must_be_condition(body_kind, node.body, node.op)
         return Number(whole=True) if node.op == "count" else Bool()
-    if not isinstance(found, Number | Quantity):
-        raise MisfitError(f"'sum' must add numbers or quantities, got {describe(found)}", "sum a field of it")
-    return found
+    if not isinstance(body_kind, Number | Quantity):
+        raise MisfitError(f"'sum' must add numbers or quantities, got {describe(body_kind)}", "sum a field of it")
+    return body_kind
 
 
 def _apply(node: Apply, scope: Scope) -> Kind:
@@ -158,17 +158,17 @@ def _apply(node: Apply, scope: Scope) -> Kind:
     for argument, kind, wanted in zip(node.arguments, kinds, takes, strict=False):
         if wanted is Bool:
             _must_be_condition(kind, argument, row.name)
-    found = None
+    applied = None
     if len(kinds) == len(takes) and all(map(isinstance, kinds, takes)):
-        found = row.kind.call(scope, *node.arguments) if isinstance(row.kind, OnNodes) else row.kind(*kinds)
-    if found is None:
+        applied = row.kind.call(scope, *node.arguments) if isinstance(row.kind, OnNodes) else row.kind(*kinds)
+    if applied is None:
         given = ", ".join(map(describe, kinds))
         raise ExpressionError(
             f"the arguments of {row.name} must fit {row.says[:200]!r}, got {row.name}({given[:120]}): correct them"
         )
     if problem := row.check(*node.arguments):
         raise ExpressionError(f"{problem}, got {_short(node)}: correct it")
-    return found
+    return applied
 
 
 # Definitions: named expressions, some with parameters. They are expanded before the type check.
@@ -191,7 +191,7 @@ Definitions = Mapping[str, Definition]
 
 def read_definitions(written: Mapping[str, str]) -> Definitions:
     # A later definition replaces an earlier one with the same name.
-    found = {}
+    definitions = {}
     for head, body in written.items():
         match parse(head):
             case Name(name=name):
@@ -207,8 +207,8 @@ def read_definitions(written: Mapping[str, str]) -> Definitions:
                 "the name of a definition must not be that of a function, and its parameters must differ, got "
                 f"{head!r:.80}: choose other names"
             )
-        found[name] = Definition(name, parameters, parse(body))
-    return found
+        definitions[name] = Definition(name, parameters, parse(body))
+    return definitions
 
 
 def write_out(node: Node, definitions: Definitions) -> Node:
@@ -231,9 +231,9 @@ class _Writer:
         self._count(1)
         self._descend(1)
         self.level += 1
-        found = self._expanded(node, bound, depth)
+        expanded = self._expanded(node, bound, depth)
         self.level -= 1
-        return found
+        return expanded
 
     def _expanded(self, node: Node, bound: Mapping[str, Node], depth: int) -> Node:
         match node:

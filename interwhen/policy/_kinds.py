@@ -33,8 +33,8 @@ def unit_named(word: str) -> Measure | None:
         return Measure(word, Fraction(1))
     if word in _DATA:
         return Measure("data", _DATA[word])
-    found = read_unit(word)
-    return None if found is None else Measure(found.dimension, found.factor)
+    unit = read_unit(word)
+    return None if unit is None else Measure(unit.dimension, unit.factor)
 
 
 def read_amount(text: str, dimension: str) -> Fraction | None:

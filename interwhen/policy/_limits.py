@@ -52,8 +52,8 @@ def name_fits(name: str, pattern: str) -> bool:
     at, end = len(first), len(name) - len(last)
     for part in middle:
         # The first match is the best one: it leaves the most text for the parts that follow.
-        found = name.find(part, at, end)
-        if found < 0:
+        start = name.find(part, at, end)
+        if start < 0:
             return False
-        at = found + len(part)
+        at = start + len(part)
     return True

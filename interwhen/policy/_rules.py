@@ -180,24 +180,24 @@ def problems_of(rule: Rule, schema: Schema) -> Iterator[str]:
             ]
             continue
         scope = schema.scope(tool, rule.moment)
-        found = list(_misfits(rule, scope))
-        if not found:
-            found.append(problem_of(rule.why, "why", rule.require, scope))
-            found.append(problem_of(rule.witness, "witness", rule.require, scope))
-        yield from filter(None, found)
+        problems = list(_misfits(rule, scope))
+        if not problems:
+            problems.append(problem_of(rule.why, "why", rule.require, scope))
+            problems.append(problem_of(rule.witness, "witness", rule.require, scope))
+        yield from filter(None, problems)
 
 
 def misfit_of(rule: Rule, schema: Schema) -> str:
-    found = (says for tool in rule.over() for says in _misfits(rule, schema.scope(tool, rule.moment)))
-    return next(found, "")
+    misfits = (says for tool in rule.over() for says in _misfits(rule, schema.scope(tool, rule.moment)))
+    return next(misfits, "")
 
 
 def _misfits(rule: Rule, scope: Scope) -> Iterator[str]:
     try:
         for what, node in (("when", rule.when), ("require", rule.require)):
-            found = kind_of(node, scope)
-            if not isinstance(found, Bool):
-                yield f"{what} must be true or false, got {describe(found)}: write a condition"
+            kind = kind_of(node, scope)
+            if not isinstance(kind, Bool):
+                yield f"{what} must be true or false, got {describe(kind)}: write a condition"
     except ExpressionError as error:
         yield str(error)
 

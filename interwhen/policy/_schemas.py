@@ -110,13 +110,13 @@ class Schema:
 
     def arguments_of(self, tool: str) -> RecordOf:
         """Return the kinds of the arguments of *tool*; a record without fields if the tool is unknown."""
-        found = self.tools.get(tool)
-        return _NOTHING if found is None else found.arguments
+        known_tool = self.tools.get(tool)
+        return _NOTHING if known_tool is None else known_tool.arguments
 
     def result_of(self, tool: str) -> Kind:
         """Return the kind of the result of *tool*; :class:`Anything` if the tool is unknown."""
-        found = self.tools.get(tool)
-        return Anything() if found is None else found.returns
+        known_tool = self.tools.get(tool)
+        return Anything() if known_tool is None else known_tool.returns
 
     def call_of(self, tool: str) -> RecordOf:
         """Return the kind of an item of ``calls("tool")``: a record of the arguments and the result of a call."""
@@ -153,29 +153,29 @@ def read_schema(written: Mapping[str, Any], tools: Iterable[Tool] = ()) -> Schem
     records: dict[str, Kind] = {}
     for name, fields in _table(written, "records").items():  # in order: a record may use earlier records
         records[_named(name)] = RecordOf(name, _fields(fields, records, f"record {name!r}"))
-    found = {tool.name: tool for tool in tools}
+    known = {tool.name: tool for tool in tools}
     for name, fields in _table(written, "tools").items():
-        before = found.get(name, Tool(name, _NOTHING))
+        before = known.get(name, Tool(name, _NOTHING))
         merged = {**dict(before.arguments.fields), **dict(_fields(fields, records, f"tool {name!r}"))}
         arguments = RecordOf(f"the arguments of {name}", tuple(merged.items()))
-        found[_named(name)] = replace(before, arguments=arguments)
+        known[_named(name)] = replace(before, arguments=arguments)
     for name, kind in _table(written, "returns").items():
-        if name not in found:
+        if name not in known:
             raise UsageError(
-                f"'returns' must name known tools ({', '.join(found)[:200]}), got {name!r:.80}: correct it"
+                f"'returns' must name known tools ({', '.join(known)[:200]}), got {name!r:.80}: correct it"
             )
-        found[name] = replace(found[name], returns=_kind(kind, records))
-    return Schema(found, RecordOf("the state", tuple(_tables(_table(written, "state"), records))))
+        known[name] = replace(known[name], returns=_kind(kind, records))
+    return Schema(known, RecordOf("the state", tuple(_tables(_table(written, "state"), records))))
 
 
 def _tables(written: Mapping[str, Any], records: Mapping[str, Kind]) -> Iterable[tuple[str, Kind]]:
     for name, kind in written.items():
-        found = _kind(kind, records)
-        if not isinstance(found, MapOf):
+        table_kind = _kind(kind, records)
+        if not isinstance(table_kind, MapOf):
             raise UsageError(
                 f"the table {name!r:.80} of the state must be a map, got {kind!r:.80}: write map[KEY, KIND]"
             )
-        yield _named(name), MapOf(found.keys, found.value, open=True)
+        yield _named(name), MapOf(table_kind.keys, table_kind.value, open=True)
 
 
 def _fields(written: Any, records: Mapping[str, Kind], what: str) -> tuple[tuple[str, Kind], ...]:

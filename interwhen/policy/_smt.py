@@ -96,14 +96,14 @@ class Encoder:
     def domain(self) -> list[Term]:
         # A text with allowed words is one of them, list lengths are within the bound, and different literal texts
         # differ.
-        found = list(self._domains.values())
+        terms = list(self._domains.values())
         if len(self._texts) > 1:
-            found.append(z3.Distinct(*self._texts.values()))
+            terms.append(z3.Distinct(*self._texts.values()))
         for (test, part), function in self._tests.items():
             for text, term in self._texts.items():
                 holds: Any = BUILTINS[test].value
-                found.append(function(term) == z3.BoolVal(holds(text, part), self.context))
-        return found
+                terms.append(function(term) == z3.BoolVal(holds(text, part), self.context))
+        return terms
 
     def length(self, place: Place) -> Term:
         term = self._function(f"length({place.path})", place.keys, z3.IntSort(self.context))
@@ -138,8 +138,8 @@ class Encoder:
                 return self._part(f"{place.path}.{name}", place.keys, place.kind.field(name))
             case Index(of=of, keys=keys):
                 place = self.encode(of, names)
-                found = tuple(self.encode(key, names) for key in keys)
-                return self._part(f"{place.path}[]", (*place.keys, *found), place.kind.value)
+                key_terms = tuple(self.encode(key, names) for key in keys)
+                return self._part(f"{place.path}[]", (*place.keys, *key_terms), place.kind.value)
             case Quantified():
                 return self._quantified(node, names)
             case Listed(items=items):
@@ -210,16 +210,16 @@ class Encoder:
     def among(self, item: Term, among: Encoded) -> Term:
         if isinstance(among, Place) and isinstance(among.kind, MapOf):
             return self._function(f"key of {among.path}", (*among.keys, item), z3.BoolSort(self.context))
-        return z3.Or(*(z3.And(found.there, found.value == item) for found in self.items(among)), self._false)
+        return z3.Or(*(z3.And(member.there, member.value == item) for member in self.items(among)), self._false)
 
     def choice(self, names: Mapping[str, Encoded], condition: Node, then: Node, otherwise: Node) -> Term:
-        found = self.encode(then, names), self.encode(otherwise, names)
-        if not all(map(z3.is_expr, found)):
+        branches = self.encode(then, names), self.encode(otherwise, names)
+        if not all(map(z3.is_expr, branches)):
             raise TooLargeError(
                 "'if' must choose between single values, so that Z3 can examine the rule, got "
                 f"{show(Apply('if', (condition, then, otherwise)))[:160]}: move 'if' out of it"
             )
-        return z3.If(self.encode(condition, names), *found)
+        return z3.If(self.encode(condition, names), *branches)
 
     def assumed(self, condition: Term, otherwise: Term) -> Term:
         # Z3 gives equal formulas the same id while one of them is alive; the dictionary keeps it alive.
@@ -301,10 +301,10 @@ class Questions:
                 self._made[node] = self.encoder.truth(node)
             except TooLargeError as error:
                 self._made[node] = error
-        found = self._made[node]
-        if isinstance(found, TooLargeError):
-            raise found
-        return found
+        made = self._made[node]
+        if isinstance(made, TooLargeError):
+            raise made
+        return made
 
     def kept(self, rule: Rule) -> Term:
         return z3.Implies(self.truth(rule.when), self.truth(rule.require))
@@ -313,11 +313,11 @@ class Questions:
         return z3.Not(self.kept(rule))
 
     def lengths(self, called: Mapping[str, bool]) -> list[Term]:
-        found = []
+        bounds = []
         for tool, was in called.items():
             length = self.encoder.length(self.encoder.calls_of(tool))
-            found.append(length >= 1 if was else length == 0)
-        return found
+            bounds.append(length >= 1 if was else length == 0)
+        return bounds
 
     def ask(self, conditions: Sequence[Term]) -> Answer:
         answer, _ = self.ask_why({str(number): condition for number, condition in enumerate(conditions)})
@@ -329,10 +329,10 @@ class Questions:
         solver = self._solver()
         for name, condition in conditions.items():
             solver.assert_and_track(condition, z3.Bool(f"!{name}", self.encoder.context))
-        found = solver.check()
-        if found == z3.unsat:
+        outcome = solver.check()
+        if outcome == z3.unsat:
             return "no", tuple(sorted(label.decl().name().removeprefix("!") for label in solver.unsat_core()))
-        return ("yes" if found == z3.sat else "open"), ()
+        return ("yes" if outcome == z3.sat else "open"), ()
 
     def script(self, conditions: Sequence[Term]) -> str:
         solver = self._solver()
@@ -390,18 +390,18 @@ def vacuous(rule: Rule, schema: Schema) -> Iterator[AdmissionProblem]:
             ([broken], f"a call {where} must be able to break 'require'", "none can: correct 'require'"),
         ]
         if not (isinstance(rule.require, Constant) and rule.require.value is False):  # a prohibition is never kept
-            found = "none can: correct 'require', or write 'false' for a prohibition"
-            questions.append(([when, require], f"a call {where} must be able to keep 'require'", found))
-        for conditions, needed, found in questions:
+            finding = "none can: correct 'require', or write 'false' for a prohibition"
+            questions.append(([when, require], f"a call {where} must be able to keep 'require'", finding))
+        for conditions, needed, finding in questions:
             if (answer := asked.ask(conditions)) != "yes":
-                yield _problem(answer, "vacuous", (rule.id,), needed, found)
+                yield _problem(answer, "vacuous", (rule.id,), needed, finding)
                 break
 
 
-def _problem(answer: Answer, reason: Reason, rules: tuple[str, ...], needed: str, found: str) -> AdmissionProblem:
+def _problem(answer: Answer, reason: Reason, rules: tuple[str, ...], needed: str, finding: str) -> AdmissionProblem:
     if answer == "open":
         return AdmissionProblem("open", rules, f"{needed}, and {_UNANSWERED}")
-    return AdmissionProblem(reason, rules, f"{needed}, and {found}")
+    return AdmissionProblem(reason, rules, f"{needed}, and {finding}")
 
 
 def _over(rules: Sequence[Rule], tool: str | None, moment: WhenJudged = "before") -> list[Rule]:
@@ -492,7 +492,7 @@ def deadlocks(rules: Sequence[Rule], schema: Schema, depth: int = 6) -> Iterator
             yield _problem("open", "deadlock", names, needed, "")
         if not way.enabled and way.core:
             # Only a complete search shows that there is no sequence.
-            found = (
+            finding = (
                 "none that was examined does: simplify the rules, or review them by hand"
                 if is_cut_off
                 else "none does: correct one of them"
@@ -500,7 +500,7 @@ def deadlocks(rules: Sequence[Rule], schema: Schema, depth: int = 6) -> Iterator
             yield AdmissionProblem(
                 "open" if is_cut_off else "deadlock",
                 way.core,
-                f"a sequence of calls must lead to a call of {tool} that keeps all of these rules, and {found}",
+                f"a sequence of calls must lead to a call of {tool} that keeps all of these rules, and {finding}",
             )
 
 

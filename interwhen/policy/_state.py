@@ -81,12 +81,12 @@ class Overlay(Mapping[Key, Any]):
 def learn(state: State, call: MadeCall, learnings: Iterable[Learning], schema: Schema) -> State:
     # `state` itself does not change. A change is left out if its condition is not true, or if its key or its value is
     # unknown.
-    found: dict[str, dict[Key, Any]] = {}
+    learned: dict[str, dict[Key, Any]] = {}
     for learning in learnings:
         if learning.is_about(call):
-            table = found.setdefault(learning.table, {})
+            table = learned.setdefault(learning.table, {})
             _put(table, learning, call, schema, state.get(learning.table, {}))
-    changed = {name: Overlay(state.get(name, {}), entries) for name, entries in found.items() if entries}
+    changed = {name: Overlay(state.get(name, {}), entries) for name, entries in learned.items() if entries}
     return {**state, **changed} if changed else state
 
 
@@ -166,15 +166,15 @@ def read_learnings(listed: Any, definitions: Definitions, schema: Schema) -> tup
     listed = shaped(
         listed, list[dict[str, Any]], "learn in policy.toml must be a list of tables", ": write each as [[learn]]"
     )
-    found = []
+    learnings = []
     for number, entry in enumerate(listed, 1):
         try:
             learning = _read(entry, definitions)
             _check(learning, schema)
         except (UsageError, TypeError, AttributeError) as error:
             raise UsageError(f"in [[learn]] number {number} of policy.toml: {error}"[:400]) from error
-        found.append(learning)
-    return tuple(found)
+        learnings.append(learning)
+    return tuple(learnings)
 
 
 def _read(entry: Mapping[str, Any], definitions: Definitions) -> Learning:
@@ -247,21 +247,21 @@ def _check_over(learning: Learning, table: MapOf, scope: Scope) -> None:
         _fits(kind_of(node, scope), wanted_field, f"with {name}")
 
 
-def _fits(found: Kind, wanted: Kind, what: str) -> None:
-    match found, wanted:
+def _fits(given: Kind, wanted: Kind, what: str) -> None:
+    match given, wanted:
         case RecordOf(fields=fields), RecordOf():
             # A table reads only its own fields: the records must share some fields, and these must have the same kinds.
             shared = [(kind, wanted.field(name)) for name, kind in fields if wanted.field(name) is not None]
             if shared and all(other is not None and _same_data(kind, other) for kind, other in shared):
                 return
         case (ListOf() | MapOf(), _):
-            if _same_data(found, wanted):
+            if _same_data(given, wanted):
                 return
-        case _ if joined(found, wanted) is not None:
+        case _ if joined(given, wanted) is not None:
             return
         case _:
             pass
-    raise ExpressionError(f"{what} must be {describe(wanted)} for this table, got {describe(found)}: correct it")
+    raise ExpressionError(f"{what} must be {describe(wanted)} for this table, got {describe(given)}: correct it")
 
 
 def _same_data(one: Kind, other: Kind) -> bool:

@@ -220,7 +220,7 @@ def tokens(text: str) -> list[Token]:
             f"an expression must have at most {_limits.EXPRESSION_CHARACTERS:,} characters, got "
             f"{len(text):,}: shorten it"
         )
-    found, at = [], 0
+    all_tokens, at = [], 0
     while at < len(text):
         match = _TOKEN.match(text, at)
         if match is None:
@@ -231,15 +231,15 @@ def tokens(text: str) -> list[Token]:
             )
         form, start, at = match.lastgroup, at, match.end()
         if form == "word":
-            found.append(Token("word" if match[0] in WORDS else "name", match[0], start))
+            all_tokens.append(Token("word" if match[0] in WORDS else "name", match[0], start))
         elif form == "sign":
-            found.append(Token("sign", match[0], start))
+            all_tokens.append(Token("sign", match[0], start))
         elif form == "number":
             constant, at = _number(text, match[0], start, at)
-            found.append(Token("constant", match[0], start, constant))
+            all_tokens.append(Token("constant", match[0], start, constant))
         elif form != "space":
-            found.append(Token("constant", match[0], start, _constant_token(match[0], form, start)))
-    return [*found, Token("end", "the end", len(text))]
+            all_tokens.append(Token("constant", match[0], start, _constant_token(match[0], form, start)))
+    return [*all_tokens, Token("end", "the end", len(text))]
 
 
 def _number(text: str, written: str, start: int, at: int) -> tuple[Constant, int]:
@@ -299,9 +299,9 @@ _COUNTING = get_args(Counting)
 
 def parse(text: str) -> Node:
     reader = _Reader(tokens(text))
-    found = reader.expression()
+    node = reader.expression()
     reader.expect("the end")
-    return found
+    return node
 
 
 class _Reader:
@@ -379,10 +379,10 @@ class _Reader:
         while self._take("not"):
             times += 1
         self._limit(times, f"negated at most {_limits.DEPTH} times")
-        found = self._comparison()
+        node = self._comparison()
         for _ in range(times):
-            found = Apply("not", (found,))
-        return found
+            node = Apply("not", (node,))
+        return node
 
     def _comparison(self) -> Node:
         left = self._sum()
@@ -401,12 +401,12 @@ class _Reader:
         return self._chain(self._unary, ("*",))
 
     def _chain(self, part: Callable[[], Node], signs: tuple[str, ...]) -> Node:
-        found, terms = part(), 0
+        node, terms = part(), 0
         while (sign := self._take(*signs)) is not None:
             terms += 1
             self._few(terms)
-            found = Apply(sign.text, (found, part()))
-        return found
+            node = Apply(sign.text, (node, part()))
+        return node
 
     def _few(self, number: int) -> None:
         self._limit(number, f"made of at most {_limits.DEPTH} terms in a row")
@@ -414,9 +414,9 @@ class _Reader:
     def _unary(self) -> Node:
         if not self._take("-"):
             return self._place()
-        at, found = self._next.at, self._place()
-        if isinstance(found, Constant) and isinstance(found.kind, Number | Quantity):
-            return Constant(-cast("Fraction", found.value), found.kind)
+        at, node = self._next.at, self._place()
+        if isinstance(node, Constant) and isinstance(node.kind, Number | Quantity):
+            return Constant(-cast("Fraction", node.value), node.kind)
         raise ExpressionError(
             f"a minus sign must have a number or a left side, got one without at character {at - 1}: write "
             "a - b, or -1",
@@ -424,16 +424,16 @@ class _Reader:
         )
 
     def _place(self) -> Node:
-        found, steps = self._primary(), 0
+        node, steps = self._primary(), 0
         while self._is(".", "["):
             steps += 1
             self._few(steps)
             if self._take("."):
-                found = Field(found, self._name())
+                node = Field(node, self._name())
             else:
                 self._take("[")
-                found = Index(found, self._list("]"))
-        return found
+                node = Index(node, self._list("]"))
+        return node
 
     def _list(self, close: str) -> tuple[Node, ...]:
         items: list[Node] = []
@@ -449,8 +449,8 @@ class _Reader:
         if token.constant is not None:
             self._at += 1
             return token.constant
-        if found := self._take("true", "false"):
-            return Constant(found.text == "true", Bool())
+        if literal := self._take("true", "false"):
+            return Constant(literal.text == "true", Bool())
         if self._take("("):
             inner = self.expression()
             self.expect(")")

@@ -112,9 +112,9 @@ def _kind(kind: Kind, records: dict[str, RecordOf]) -> str:
 def _definitions(definitions: Definitions) -> Iterator[str]:
     if definitions:
         yield "Definitions that you may use:"
-    for found in definitions.values():
-        head = f"{found.name}({', '.join(found.parameters)})" if found.parameters else found.name
-        yield f"  {head} = {show(found.body)}"[:400]
+    for definition in definitions.values():
+        head = f"{definition.name}({', '.join(definition.parameters)})" if definition.parameters else definition.name
+        yield f"  {head} = {show(definition.body)}"[:400]
 
 
 _BLOCK = re.compile(r"```[ \t]*toml[ \t]*\n(.*?)\n[ \t]*```", re.DOTALL)
@@ -240,8 +240,8 @@ class _Drafter:
 
     async def _ask(self, messages: tuple[Message, ...]) -> str | None:
         with anyio.move_on_after(self.seconds):
-            found = await self.model.complete(Request(messages, sampling=self.sampling))
-            return found.text[:_ANSWER].encode(errors="replace").decode()  # a lone surrogate cannot be encoded
+            completion = await self.model.complete(Request(messages, sampling=self.sampling))
+            return completion.text[:_ANSWER].encode(errors="replace").decode()  # a lone surrogate cannot be encoded
         return None
 
 
@@ -262,8 +262,8 @@ def judge_candidate(
         problems = (*problems, "a new rule must not have 'origin', which is set at its review, got one: leave it out")
     if problems:
         return None, problems
-    found = admit(replace(policy, rules=(*policy.rules, rule)))
-    return rule, tuple(f"{problem.reason}: {problem.says}"[:_SAID] for problem in found.problems_of(rule.id))
+    admission = admit(replace(policy, rules=(*policy.rules, rule)))
+    return rule, tuple(f"{problem.reason}: {problem.says}"[:_SAID] for problem in admission.problems_of(rule.id))
 
 
 def _misplaced(rule: Rule, clause: str, policy: WrittenPolicy) -> Iterator[str]:

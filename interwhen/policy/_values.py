@@ -74,8 +74,8 @@ def hold(raw: Any, kind: Kind, where: str) -> Value:
     # data.
     if raw is None:
         return Missing(f"{where} is not known")
-    found = _hold(raw, kind, where)
-    return Missing(f"{where} is {_shown(raw)}, which is no {describe(kind)}") if found is None else found
+    held = _hold(raw, kind, where)
+    return Missing(f"{where} is {_shown(raw)}, which is no {describe(kind)}") if held is None else held
 
 
 def _hold(raw: Any, kind: Kind, where: str) -> Value | None:
@@ -118,10 +118,10 @@ def _time(raw: Any, kind: Date | Moment) -> dt.date | dt.datetime | None:
     try:
         if isinstance(kind, Date):
             return dt.date.fromisoformat(raw)
-        found = dt.datetime.fromisoformat(raw)
+        moment = dt.datetime.fromisoformat(raw)
     except ValueError:
         return None
-    return found if found.tzinfo is None and "T" in raw.replace(" ", "T") else None
+    return moment if moment.tzinfo is None and "T" in raw.replace(" ", "T") else None
 
 
 def raw_of(value: Value, kind: Kind) -> Any:

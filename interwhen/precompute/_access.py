@@ -70,11 +70,11 @@ async def open_context(
     if there is no such context or it was prepared for another model, and ``StoreError`` if the store fails. This is a
     :class:`~interwhen._types.extensions.ContextOpener`.
     """
-    found = await anyio.to_thread.run_sync(open_place, store, key_file)
+    opened_store = await anyio.to_thread.run_sync(open_place, store, key_file)
     try:
-        worker = await anyio.to_thread.run_sync(last_worker, found, name)
+        worker = await anyio.to_thread.run_sync(last_worker, opened_store, name)
         specs = None if worker is None else worker.specs
-        precomputer = Precomputer(found, model, producers=specs, debounce=0.0, passages=passages)
+        precomputer = Precomputer(opened_store, model, producers=specs, debounce=0.0, passages=passages)
         if worker is not None:
             if not is_same_model(worker.model, model.name):
                 raise UsageError(
@@ -84,4 +84,4 @@ async def open_context(
             precomputer.key_settings = worker.key_settings
         yield await precomputer.open(name)
     finally:
-        await anyio.to_thread.run_sync(found.close)
+        await anyio.to_thread.run_sync(opened_store.close)

@@ -34,9 +34,9 @@ class ContextRecord(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, pieces: Iterable[ContextPiece], kinds: Iterable[Kind]) -> ContextRecord:
-        found = tuple(pieces)
-        leads = {piece.name: piece.lead for piece in found if piece.lead}
-        return cls(tuple((piece.name, piece.text) for piece in found), tuple(sorted(set(kinds))), leads)
+        all_pieces = tuple(pieces)
+        leads = {piece.name: piece.lead for piece in all_pieces if piece.lead}
+        return cls(tuple((piece.name, piece.text) for piece in all_pieces), tuple(sorted(set(kinds))), leads)
 
 
 class ContextSpending(msgspec.Struct, frozen=True):
@@ -204,14 +204,14 @@ class PreparedContext:
 
     def ancestry(self, items: Sequence[Item]) -> dict[ItemId, Item]:
         known = self.known()
-        found: dict[ItemId, Item] = {}
+        ancestors: dict[ItemId, Item] = {}
         stack = list(items)
         while stack:
             item = stack.pop()
-            if item.id not in found:
-                found[item.id] = item
+            if item.id not in ancestors:
+                ancestors[item.id] = item
                 stack.extend(known[each] for each in item.premises if each in known)
-        return found
+        return ancestors
 
 
 def as_pieces(given: object) -> tuple[ContextPiece, ...]:
@@ -220,15 +220,15 @@ def as_pieces(given: object) -> tuple[ContextPiece, ...]:
     pairs = given.items() if hasattr(given, "items") else None
     if pairs is None:
         raise UsageError(f"context must be a text or a mapping of names to texts, got {given!r:.100}; give one of them")
-    found = []
+    pieces = []
     for name, text in pairs:
         if not is_text(name) or not is_text(text) or not name:
             raise UsageError(
                 "each piece of a context must be a text under a name that is not empty, got "
                 f"{name!r:.60}: {text!r:.60}; correct this piece"
             )
-        found.append(ContextPiece(name, text))
-    return tuple(found)
+        pieces.append(ContextPiece(name, text))
+    return tuple(pieces)
 
 
 # Reports on a context: the state of each step, and the reason for it.
@@ -290,12 +290,12 @@ class StepState:
 
 def states(prepared: PreparedContext) -> tuple[StepState, ...]:
     due = {each.name for each in prepared.current.due}
-    found = []
+    step_states = []
     for each in prepared.plan:
         item = prepared.current.items.get(each.name)
         state: State = item.status if item is not None else "due" if each.name in due else "waiting"
-        found.append(StepState(each.name, state, item))
-    return tuple(found)
+        step_states.append(StepState(each.name, state, item))
+    return tuple(step_states)
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,15 +346,15 @@ def explain(prepared: PreparedContext, step: str) -> tuple[StepState, tuple[Inpu
     # A step without a current item is explained by its newest old item. `step` is the full name `producer::name`, or
     # the part after `::`. Raises `UsageError` unless it names exactly one step.
     names = [each.name for each in prepared.plan]
-    found = [name for name in names if name == step] or [name for name in names if name.endswith(f"::{step}")]
-    if len(found) != 1:
+    full_names = [name for name in names if name == step] or [name for name in names if name.endswith(f"::{step}")]
+    if len(full_names) != 1:
         some = ", ".join(names[:10]) or "none"
         raise UsageError(
-            f"{step!r} must name one step of context {prepared.name!r}, got {len(found)} steps of "
+            f"{step!r} must name one step of context {prepared.name!r}, got {len(full_names)} steps of "
             f"that name; choose one of {some}"
         )
-    [state] = [each for each in states(prepared) if each.step == found[0]]
-    item = state.item or prepared.newest(found[0])
+    [state] = [each for each in states(prepared) if each.step == full_names[0]]
+    item = state.item or prepared.newest(full_names[0])
     if item is None:
         return state, ()
     return StepState(state.step, state.state, item), tuple(

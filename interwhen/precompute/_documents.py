@@ -64,7 +64,7 @@ def pieces_of(text: str, *, size: int = PIECE, overlap: int = OVERLAP) -> tuple[
             f"the size of a piece must be at least {_SMALLEST} characters and the overlap between 0 and the size, "
             f"got {size!r} and {overlap!r}; correct them"
         )
-    found: dict[str, ContextPiece] = {}
+    pieces: dict[str, ContextPiece] = {}
     above: dict[int, str] = {}
     before = ""
     for group in _groups(text, size):
@@ -72,18 +72,18 @@ def pieces_of(text: str, *, size: int = PIECE, overlap: int = OVERLAP) -> tuple[
         lead = _lead(group[0], above, before, overlap)
         name = base = f"p-{digest(body)[:12]}"
         number = 1
-        while name in found:
+        while name in pieces:
             number += 1
             name = f"{base}-{number}"
-        found[name] = ContextPiece(name, body, lead)
+        pieces[name] = ContextPiece(name, body, lead)
         for block in group:
             if block.kind == "heading":
                 above = {level: said for level, said in above.items() if level < block.level}
                 above[block.level] = block.text.strip("\n")[:_HEADING]
         before = "" if group[-1].kind == "heading" else group[-1].text  # a heading is in the lead already
-    if not found:
+    if not pieces:
         log_warning("context.empty")
-    return tuple(found.values())
+    return tuple(pieces.values())
 
 
 def _lead(first: Block, above: dict[int, str], before: str, overlap: int) -> str:

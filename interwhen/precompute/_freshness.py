@@ -28,12 +28,12 @@ def full_name(producer: str, name: str) -> str:
 
 def planned(producers: Iterable[Producer], context: Context) -> tuple[PlannedStep, ...]:
     # An exception of a producer is passed on.
-    found: dict[str, PlannedStep] = {}
+    steps: dict[str, PlannedStep] = {}
     pieces = {piece.name for piece in context.pieces}
     for producer in producers:
         for step in producer.plan(context):
             name = f"{producer.name}{SEPARATOR}{step.name}"
-            if name in found:
+            if name in steps:
                 raise PluginError(
                     producer.name, f"each step of its plan must have its own name, got {step.name!r} twice; rename one"
                 )
@@ -44,9 +44,9 @@ def planned(producers: Iterable[Producer], context: Context) -> tuple[PlannedSte
                     f"step {step.name!r} may read only pieces of the context, got {missing}; correct its reads",
                 )
             premises = tuple(full_name(producer.name, each) for each in step.premises)
-            found[name] = PlannedStep(name, producer, step, premises)
-    for each in found.values():
-        if missing := [name for name in each.premises if name not in found]:
+            steps[name] = PlannedStep(name, producer, step, premises)
+    for each in steps.values():
+        if missing := [name for name in each.premises if name not in steps]:
             raise PluginError(
                 each.producer.name,
                 (
@@ -55,7 +55,7 @@ def planned(producers: Iterable[Producer], context: Context) -> tuple[PlannedSte
                 ),
             )
     try:
-        order = tuple(TopologicalSorter({each.name: each.premises for each in found.values()}).static_order())
+        order = tuple(TopologicalSorter({each.name: each.premises for each in steps.values()}).static_order())
     except CycleError as error:
         raise PluginError(
             "plan",
@@ -64,7 +64,7 @@ def planned(producers: Iterable[Producer], context: Context) -> tuple[PlannedSte
                 "remove one of these premises"
             ),
         ) from error
-    return tuple(found[name] for name in order)
+    return tuple(steps[name] for name in order)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ class PlanInputs:
             {each.name: key_settings.key(each) for each in plan},
             pieces,
             {each.name: place for place, each in enumerate(plan)},
-            {name: tuple(found) for name, found in followers.items()},
+            {name: tuple(steps) for name, steps in followers.items()},
         )
 
 
@@ -167,13 +167,13 @@ def _settled(
         each = queue.popleft()
         if each.name in items or not all(name in items for name in each.premises):
             continue
-        found = next((item for item in candidates(each.name) if _holds(item, each, plan_inputs, items)), None)
-        if found is None:
+        fresh_item = next((item for item in candidates(each.name) if _holds(item, each, plan_inputs, items)), None)
+        if fresh_item is None:
             new_due[each.name] = each
             continue
-        items[each.name] = found
-        if found.may_be_served:
-            served.append(found)
+        items[each.name] = fresh_item
+        if fresh_item.may_be_served:
+            served.append(fresh_item)
         queue.extend(plan_inputs.followers.get(each.name, ()))
     due = [each for each in known.due if each.name not in items and each.name not in new_due]
     places = plan_inputs.places

@@ -104,13 +104,13 @@ class FsspecShelf:
         # Unfinished files (`.part`) are left out.
         try:
             self._fs.invalidate_cache()
-            found: Iterable[str] = self._fs.find(self._path(folder))
+            paths: Iterable[str] = self._fs.find(self._path(folder))
         except FileNotFoundError:
             return []
         except Exception as error:
             raise self._failed(error) from error
         start = len(self._root) + 1 if self._root else 0
-        return sorted(path[start:] for path in found if not path.endswith(".part"))
+        return sorted(path[start:] for path in paths if not path.endswith(".part"))
 
     def close(self) -> None:
         """Do nothing: fsspec shares its connections between file system objects."""

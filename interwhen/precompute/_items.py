@@ -37,12 +37,12 @@ Status = Literal["accepted", "guess", "rejected", "unknown", "nothing"]
 
 def digest(*parts: bytes | str) -> Digest:
     """Return the SHA-256 of *parts* and their lengths in hexadecimal: ("ab", "c") and ("a", "bc") differ."""
-    found = hashlib.sha256()
+    hasher = hashlib.sha256()
     for part in parts:
         data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
-        found.update(len(data).to_bytes(8, "big"))
-        found.update(data)
-    return Digest(found.hexdigest())
+        hasher.update(len(data).to_bytes(8, "big"))
+        hasher.update(data)
+    return Digest(hasher.hexdigest())
 
 
 class Input(msgspec.Struct, frozen=True, order=True, gc=False):

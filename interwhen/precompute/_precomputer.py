@@ -353,11 +353,11 @@ class Precomputer:
         task = Task(prompt)
         ranked = self._prepared[ref.name].index.ranked(last_line(task.question))
         # A prompt that has the text itself gets no part of it again.
-        found = within([piece for piece in ranked if piece.text not in task.text], budget=self._passages)
-        if not found:
+        passages = within([piece for piece in ranked if piece.text not in task.text], budget=self._passages)
+        if not passages:
             return served
         use = ContextUse(ref.name, "facts" if served.items else "passages")
-        lines = "\n".join((PASSAGES, *map(passage_of, found)))
+        lines = "\n".join((PASSAGES, *map(passage_of, passages)))
         return replace(served, prompt=before_question(served.prompt, lines), use=use)
 
     async def passages(
@@ -390,11 +390,11 @@ class Precomputer:
         require("room", room, Amount)
         if len(text) <= room:
             return text
-        found = await self.passages(ref, question, budget=min(BUDGET, room))
-        if not found:  # each piece is longer than the room, or none has a word of the question
+        passages = await self.passages(ref, question, budget=min(BUDGET, room))
+        if not passages:  # each piece is longer than the room, or none has a word of the question
             best = await self.passages(ref, question, most=1, budget=len(text) * 2)
             return "\n".join((PASSAGES, (passage_of(best[0]) if best else text)[:room]))
-        return "\n".join((PASSAGES, *map(passage_of, found)))
+        return "\n".join((PASSAGES, *map(passage_of, passages)))
 
     def _current(self, ref: ContextRef) -> PreparedContext:
         if lack := self.lack_of(ref):
@@ -591,10 +591,10 @@ class IdleWorker:
     async def work(self, slices: int | None) -> tuple[Slice, ...]:
         done: list[Slice] = []
         while slices is None or len(done) < slices:
-            found = await self.slice()
-            if found is None:
+            next_slice = await self.slice()
+            if next_slice is None:
                 break
-            done.append(found)
+            done.append(next_slice)
         return tuple(done)
 
     async def sleep_and_work(self) -> None:
@@ -620,10 +620,10 @@ class IdleWorker:
         self._is_working = True
         try:
             await self._host.foreground_gate.quiet()
-            found = await self._next()
-            if found is None:
+            job = await self._next()
+            if job is None:
                 return None
-            return await self._work_on(*found)
+            return await self._work_on(*job)
         finally:
             self._is_working = False
 

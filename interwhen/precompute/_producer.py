@@ -259,10 +259,10 @@ def load_producers(given: Sequence[ProducerSpec] | None) -> tuple[Producer, ...]
     """
     require("producers", given, Sequence[Any] | None, "put a single one in a list")
     wanted: Sequence[ProducerSpec] = [each.name for each in producers()] if given is None else given
-    found = tuple(_loaded(each) if isinstance(each, str | Mapping) else _vetted(each) for each in wanted)
-    names = [each.name for each in found]
+    loaded = tuple(_loaded(each) if isinstance(each, str | Mapping) else _vetted(each) for each in wanted)
+    names = [each.name for each in loaded]
     require_distinct("the names of producers", names, "rename one")
-    return found
+    return loaded
 
 
 def is_text(value: object) -> TypeGuard[str]:

@@ -32,8 +32,8 @@ def read_questions(path: Path) -> list[str]:
     # be read, or a folder has no journal that can be read.
     if path.is_dir():
         return _in_folder(path)
-    found = _in_journal(path) if _is_journal(path) else _in_lines(path)
-    return [question for question in found if question and len(question) <= LONGEST]
+    questions = _in_journal(path) if _is_journal(path) else _in_lines(path)
+    return [question for question in questions if question and len(question) <= LONGEST]
 
 
 def _is_journal(path: Path) -> bool:
@@ -48,18 +48,18 @@ def _is_journal(path: Path) -> bool:
 
 def _in_folder(folder: Path) -> list[str]:
     journals = sorted(each for suffix in ("journal", "iwj") for each in folder.glob(f"*.{suffix}"))
-    found, is_readable = [], False
+    questions, is_readable = [], False
     for path in journals:
         with suppress(UsageError):
             if _is_journal(path):
-                found += read_questions(path)
+                questions += read_questions(path)
                 is_readable = True
     if not is_readable:
         raise UsageError(
             f"the folder {str(folder)!r} must have journals that can be read, got {len(journals)} files *.journal or "
             "*.iwj and none that can; name another folder, or a file"
         )
-    return found
+    return questions
 
 
 def _in_journal(path: Path) -> list[str]:
@@ -95,10 +95,10 @@ def with_questions(specs: Sequence[str | Mapping[str, Any]], questions: Sequence
             "questions must be used with a producer that takes some, and none of "
             f"{', '.join(name for name, _ in read)} does; add --producer answers"
         )
-    found = []
+    new_specs = []
     for name, options in read:
         if name in takers:
             own = converted(name, "questions", options.get("questions", []), list[str])
             options["questions"] = [*cast("list[str]", own), *questions]
-        found.append({"name": name, **options})
-    return found
+        new_specs.append({"name": name, **options})
+    return new_specs

@@ -83,13 +83,13 @@ class PassageIndex:
 
 def within(pieces: Sequence[ContextPiece], *, most: int = MOST, budget: int = BUDGET) -> tuple[ContextPiece, ...]:
     # A piece that is too long for the rest of the budget is skipped.
-    found: list[ContextPiece] = []
+    chosen: list[ContextPiece] = []
     left = budget
     for piece in pieces:
         size = len(passage_of(piece)) + 1
-        if len(found) == most:
+        if len(chosen) == most:
             break
         if size <= left:
-            found.append(piece)
+            chosen.append(piece)
             left -= size
-    return tuple(found)
+    return tuple(chosen)

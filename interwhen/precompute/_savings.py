@@ -152,13 +152,13 @@ class Savings:
     def note(self, prompt: Prompt, result: Result) -> None:
         """Record the *result* of a run on *prompt*. Failed runs, and runs that tested no item, are ignored."""
         key = _digest(prompt)
-        found = next(
+        running = next(
             (each for each in self._running if each[0] == key and each[1].served.items == result.precomputed), None
         )
-        if found is None:
+        if running is None:
             return
-        self._running.remove(found)
-        query = found[1]
+        self._running.remove(running)
+        query = running[1]
         if result.status == "failed":
             return  # a failure of the server is not evidence about the item
         arm = self._arm(query.served, result)

@@ -183,12 +183,12 @@ class StoredContexts:
         # Return the context `name`, and read it if it is not open yet. It may block. Raises `UsageError` if there is no
         # such context or store file. If the store cannot be read now, the context serves nothing until a later read
         # succeeds.
-        found = self._contexts.get(name)
-        if found is None:
-            found = StoredContext(name, self)
-            found.read()
-            found = self._contexts.setdefault(name, found)
-        return found
+        context = self._contexts.get(name)
+        if context is None:
+            context = StoredContext(name, self)
+            context.read()
+            context = self._contexts.setdefault(name, context)
+        return context
 
     def opened_store(self) -> Store:
         # Raises `UsageError` if there is no such file or the key file cannot be read, and `StoreError` if the store

@@ -183,16 +183,16 @@ class SqliteShelf:
 
     def _try_to_connect(self) -> None:
         path = Path(self.place)
-        self._connection = found = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+        self._connection = connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
         # With a flipped bit in a name, only that row is lost, and the file can still be read.
-        found.text_factory = lambda data: data.decode("ascii", "replace")
+        connection.text_factory = lambda data: data.decode("ascii", "replace")
         self._inode = path.stat().st_ino
         if not path.stat().st_size:
-            found.execute(f"PRAGMA page_size = {self._page_size:d}")
-            found.execute(f"PRAGMA application_id = {_APPLICATION:d}")
-        found.execute("PRAGMA journal_mode = WAL")
-        found.execute("PRAGMA synchronous = NORMAL")
-        found.execute(_TABLE)
+            connection.execute(f"PRAGMA page_size = {self._page_size:d}")
+            connection.execute(f"PRAGMA application_id = {_APPLICATION:d}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(_TABLE)
 
     def _replace(self, error: Exception) -> None:
         self._close()

@@ -85,9 +85,9 @@ class StepWork:
                 f"step {self._planned.name!r} may read only the pieces that it declares, got {piece!r}; "
                 "name it in Step(reads=...)"
             )
-        found = self._pieces[piece]
-        self.inputs.add(Input("piece", piece, found.sha256))
-        return found
+        context_piece = self._pieces[piece]
+        self.inputs.add(Input("piece", piece, context_piece.sha256))
+        return context_piece
 
     def premise(self, step: str) -> Item | None:
         # Return the item of the premise `step`, and record it as an input. Return `None` unless the item may be served

@@ -63,7 +63,7 @@ def seal(name: str, payload: bytes, key: bytes | None = None) -> bytes:
 def unseal(name: str, entry: bytes, key: bytes | None = None) -> bytes:
     if len(entry) < _HEAD.size:
         raise Damaged(f"an entry must have at least {_HEAD.size} bytes, got {len(entry)}")
-    magic, schema, found = _HEAD.unpack_from(entry)
+    magic, schema, checksum = _HEAD.unpack_from(entry)
     payload = entry[_HEAD.size :]
     if magic not in (MAGIC, KEYED):
         raise Damaged(f"an entry must begin with the mark of a store, got {magic!r}")
@@ -71,7 +71,7 @@ def unseal(name: str, entry: bytes, key: bytes | None = None) -> bytes:
         raise Inaccessible("it is sealed with a key: open the store with it (key=, --key-file or INTERWHEN_STORE_KEY)")
     if key is not None and magic == MAGIC:
         raise Damaged("it is not sealed with the key of this store")
-    if not hmac.compare_digest(found, _sum(name, schema, payload, key)):
+    if not hmac.compare_digest(checksum, _sum(name, schema, payload, key)):
         raise Damaged("its checksum does not match" if key is None else "it is not sealed with the key of this store")
     if schema != SCHEMA:
         made_by = (
@@ -232,8 +232,8 @@ class Store:
                 self._noted(item.id, payload)
                 self._thin(item)
                 return item
-            if (found := self.get(item.id)) is not None:
-                return found
+            if (stored_item := self.get(item.id)) is not None:
+                return stored_item
             # The name was taken by a damaged entry, which is in quarantine now.
         raise StoreError(
             self.place,
@@ -251,8 +251,8 @@ class Store:
         ids = [_id_of(name) for name in self.shelf.names(f"{_ITEMS}/{slot}")]
         for gone in {*self._known.get(slot, ())}.difference(ids):
             self._forget(gone)
-        found = (known[each] if each in known else self.get(each) for each in ids)
-        return tuple(sorted((item for item in found if item is not None), key=lambda item: item.created))
+        items = (known[each] if each in known else self.get(each) for each in ids)
+        return tuple(sorted((item for item in items if item is not None), key=lambda item: item.created))
 
     def items(self) -> Iterator[Item]:
         """Yield the items. Damaged ones are left out."""
@@ -283,15 +283,15 @@ class Store:
 
     def quarantined(self) -> tuple[Quarantined, ...]:
         """Return the entries in quarantine that can be read, oldest first."""
-        found = []
+        entries = []
         for name in self.shelf.names(_QUARANTINE):
             entry = self.shelf.read(name)
             try:
                 payload = unseal(name, entry or b"", self._key)
-                found.append(msgspec.msgpack.decode(payload, type=Quarantined))
+                entries.append(msgspec.msgpack.decode(payload, type=Quarantined))
             except (Damaged, Inaccessible, *DECODE_ERRORS):
                 continue
-        return tuple(sorted(found, key=lambda each: each.at))
+        return tuple(sorted(entries, key=lambda each: each.at))
 
     def _thin(self, newest: Item) -> None:
         names = self.shelf.names(f"{_ITEMS}/{newest.key.slot}")
@@ -374,17 +374,17 @@ class Store:
     def documents(self, start: str) -> tuple[str, ...]:
         """Return the names of the readable documents whose names begin with *start*, sorted."""
         latest = {name.rpartition("/")[0]: name for name in self.shelf.names(_DOCUMENTS) if number_of(name)}
-        found = set()
+        names = set()
         for name in latest.values():
             payload = self._payload(name, self.shelf.read(name), stays=True)
             entry = None if payload is None else self._decoded(name, payload)
             if entry is not None and entry.name.startswith(start):
-                found.add(entry.name)
-        return tuple(sorted(found))
+                names.add(entry.name)
+        return tuple(sorted(names))
 
     def _data(self, entry: str, name: str, payload: bytes) -> bytes | None:
-        found = self._decoded(entry, payload)
-        return found.data if found is not None and found.name == name else None
+        document = self._decoded(entry, payload)
+        return document.data if document is not None and document.name == name else None
 
     def _decoded(self, entry: str, payload: bytes) -> _Entry | None:
         try:

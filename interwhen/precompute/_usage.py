@@ -35,9 +35,9 @@ def note_questions(store: Store, name: str, questions: Iterable[str], *, is_log:
         return
 
     def change(old: bytes | None) -> bytes:
-        found = Counter({} if old is None else msgspec.msgpack.decode(old, type=dict[str, int]))
-        found = found | Counter(counts) if is_log else found + Counter(counts)
-        return msgspec.msgpack.encode(dict(found.most_common(_MOST)))
+        totals = Counter({} if old is None else msgspec.msgpack.decode(old, type=dict[str, int]))
+        totals = totals | Counter(counts) if is_log else totals + Counter(counts)
+        return msgspec.msgpack.encode(dict(totals.most_common(_MOST)))
 
     store.update(questions_document(name), change)
 

@@ -182,10 +182,10 @@ def _follow(plan: RunPlan, process: subprocess.Popen[bytes], status: int, closin
 
 def _heard(data: bytes) -> KeeperAnswer | str:
     try:
-        found: KeeperAnswer | str = marshal.loads(data)  # noqa: S302  (the keeper is trusted)
+        answer: KeeperAnswer | str = marshal.loads(data)  # noqa: S302  (the keeper is trusted)
     except (EOFError, ValueError, TypeError):
         return "the sandbox died"
-    return found
+    return answer
 
 
 def _listen(streams: tuple[_Stream, ...], seconds: float, closing: _Closing) -> Literal["", "output", "seconds"]:
@@ -243,13 +243,13 @@ def judge_each(heard: Heard, programs: Sequence[Program], limits: Limits) -> tup
             Crashed(f"the sandbox could not run the program ({answer}): see `interwhen doctor --sandbox`", record),
         ) * len(programs)
     answers = [answer, *answer["more"]]
-    found = [_judged(one, heard, program, limits) for one, program in zip(answers, programs, strict=False)]
-    left = len(programs) - len(found)
+    outcomes = [_judged(one, heard, program, limits) for one, program in zip(answers, programs, strict=False)]
+    left = len(programs) - len(outcomes)
     if answers[-1]["kind"] == "start":
-        return (*found, *found[-1:] * left)
+        return (*outcomes, *outcomes[-1:] * left)
     # The shared output or time was used up before the remaining programs began.
     which: LimitName = "output" if heard.ended_for == "output" else "seconds"
-    return (*found, *(Limited(which, Record()) for _ in range(left)))
+    return (*outcomes, *(Limited(which, Record()) for _ in range(left)))
 
 
 def _judged(answer: KeeperAnswer, heard: Heard, program: Program, limits: Limits) -> Outcome:
@@ -511,10 +511,10 @@ _PROBED: dict[_Setting, Guarantees] = {}
 
 def _probe(setting: _Setting) -> Guarantees:
     if setting not in _PROBED:
-        found, lasting = _try(setting)
+        guarantees, lasting = _try(setting)
         if not lasting:
-            return found
-        _PROBED[setting] = found
+            return guarantees
+        _PROBED[setting] = guarantees
     return _PROBED[setting]
 
 

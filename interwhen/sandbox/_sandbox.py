@@ -70,8 +70,8 @@ class Guarantees:
     def why(self, guarantees: Iterable[Guarantee]) -> str:
         """Return a text such as ``network: REASON; files: REASON`` that says why each of *guarantees* is missing."""
         wanted = set(guarantees)
-        found = [finding for finding in self.findings if finding.guarantee in wanted]
-        return "; ".join(f"{finding.guarantee}: {finding.missing}" for finding in found)
+        findings = [finding for finding in self.findings if finding.guarantee in wanted]
+        return "; ".join(f"{finding.guarantee}: {finding.missing}" for finding in findings)
 
 
 # Limits on the resources of a program.

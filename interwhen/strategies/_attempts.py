@@ -164,7 +164,7 @@ def load_exercises(
             spec, f"its factory must return an iterable of Exercise, got {made!r:.200}; correct the factory"
         )
     try:
-        found = tuple(islice(made, count))
+        exercises = tuple(islice(made, count))
     except InterwhenError:
         raise
     except Exception as error:
@@ -172,16 +172,16 @@ def load_exercises(
         raise PluginError(
             spec, (f"its factory must make exercises, got {type(error).__name__}: {error}; correct the factory")
         ) from error
-    for number, one in enumerate(found, start=1):
+    for number, one in enumerate(exercises, start=1):
         if not isinstance(one, Exercise):
             raise PluginError(
                 spec,
                 (f"its factory must make Exercise objects, got {one!r:.200} as exercise {number}; correct the factory"),
             )
-    if len(found) < count:
+    if len(exercises) < count:
         raise UsageError(
-            f"task {spec!r} must have the {count} exercises that were asked for, got {len(found)}; ask for fewer"
+            f"task {spec!r} must have the {count} exercises that were asked for, got {len(exercises)}; ask for fewer"
         )
-    names = [one.question.name for one in found]
+    names = [one.question.name for one in exercises]
     require_distinct(f"task {spec!r}: the names of exercises", names, "correct its factory")
-    return found
+    return exercises

@@ -48,7 +48,7 @@ class BestOf:
         Raises :class:`~interwhen.models.ModelError` if the model fails at the first sample.
         """
         return await best_sample(
-            question, context, self.samples, lambda _number, _trace, found: self.until_verified and found.verified
+            question, context, self.samples, lambda _number, _trace, judged: self.until_verified and judged.verified
         )
 
 
@@ -70,10 +70,10 @@ async def best_sample(
         if trace is None:
             break
         longest = max(longest, trace.tokens)
-        found = await context.judge(question, trace)
-        if best is None or merit(question, trace, found) > merit(question, *best):
-            best = trace, found
-        if judged(number, trace, found):
+        judgement = await context.judge(question, trace)
+        if best is None or merit(question, trace, judgement) > merit(question, *best):
+            best = trace, judgement
+        if judged(number, trace, judgement):
             break
     assert best is not None  # the first sample is always drawn
     return Solution(trace=best[0], result=best[1].result)
@@ -106,8 +106,8 @@ class Vote:
             trace = await context.sample(question, len(drawn))
             if trace is None:
                 break
-            found = await context.judge(question, trace) if self.weighted != "not" else None
-            drawn.append(_Voter(trace, question.answer(trace), found))
+            judgement = await context.judge(question, trace) if self.weighted != "not" else None
+            drawn.append(_Voter(trace, question.answer(trace), judgement))
         winner = elected(drawn)
         return Solution(trace=winner.trace, result=winner.found.result if winner.found else None)
 

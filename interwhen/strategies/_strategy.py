@@ -264,9 +264,9 @@ class StrategyContext:
 
         With *partial*, the text is unfinished, and monitors with the trigger ``Answer`` are left out.
         """
-        found = await judge(question, trace, self.model, workers=self.workers, partial=partial)
-        self.tally.add(found)
-        return found
+        judged = await judge(question, trace, self.model, workers=self.workers, partial=partial)
+        self.tally.add(judged)
+        return judged
 
 
 # Judges a text with the monitors of its question: the engine streams it again, as if a model were writing it.
@@ -336,10 +336,10 @@ async def judge(
         return judgement(await rereading.drain())
 
 
-def merit(question: Question, trace: Trace, found: Judgement) -> tuple[bool, bool, int, float]:
+def merit(question: Question, trace: Trace, judged: Judgement) -> tuple[bool, bool, int, float]:
     # Return a sort key for a finished text: the better the text, the larger the key. It compares whether the answer is
     # verified, whether there is an answer, the number of violations, and the share of passed checks, in this order.
-    verified, unrefuted, share = found.rank
+    verified, unrefuted, share = judged.rank
     return verified, question.answer(trace) is not None, unrefuted, share
 
 

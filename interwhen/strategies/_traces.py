@@ -118,8 +118,8 @@ def _end_of_step(chunks: Sequence[Chunk], begun: int, until: str) -> int:
     before = "".join(chunk.text for chunk in chunks[:begun])
     text = "".join(chunk.text for chunk in chunks[begun:])
     at = max(len(text) - len(last) - size, 0)
-    while (found := text.find(until, at)) >= 0:
-        if text[:found].strip():
-            return len(before) + found + size
-        at = found + size
+    while (position := text.find(until, at)) >= 0:
+        if text[:position].strip():
+            return len(before) + position + size
+        at = position + size
     return 0

@@ -174,10 +174,10 @@ class _PacedConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        head, found, rest = self._received.partition(b"\r\n\r\n")
+        head, separator, rest = self._received.partition(b"\r\n\r\n")
         lines = head.lower().split(b"\r\n")
         length = next((int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length")), 0)
-        if found and len(rest) >= length:
+        if separator and len(rest) >= length:
             self._received = rest[length:]
             self._server.answer(self, head, rest[:length])
 

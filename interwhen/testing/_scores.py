@@ -313,12 +313,12 @@ def _missed(what: str, rate: Rate, bar: float | None, *, is_most: bool = False) 
 
 
 def _told(tried: Iterable[TrialResult], show: int) -> Iterator[str]:
-    found = cases(tried)
+    trial_cases = cases(tried)
     for title, those in (
-        ("false alarms", found.false_alarms),
-        ("misses", found.misses),
-        ("flagged before the labelled mistake", found.early),
-        ("failed checks", found.troubled),
+        ("false alarms", trial_cases.false_alarms),
+        ("misses", trial_cases.misses),
+        ("flagged before the labelled mistake", trial_cases.early),
+        ("failed checks", trial_cases.troubled),
     ):
         if those:
             yield f"\n{title} ({min(show, len(those))} of {len(those)}):"
@@ -329,8 +329,8 @@ def _told(tried: Iterable[TrialResult], show: int) -> Iterator[str]:
 
 def _case(one: TrialResult) -> Iterator[str]:
     # repr() escapes control characters in the text of the model.
-    for found in one.found[:2]:
-        yield f"    {found.why!r} in {_quoted(one, found.turn, found.span)}"
+    for violation in one.found[:2]:
+        yield f"    {violation.why!r} in {_quoted(one, violation.turn, violation.span)}"
     for trouble in one.troubles[:2]:
         yield f"    {trouble.what[:300]!r}" + (
             f" in {_quoted(one, trouble.turn, trouble.span)}" if trouble.span is not None else ""

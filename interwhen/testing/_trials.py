@@ -122,8 +122,8 @@ def _taken(claims: Any) -> Any:
     return tuple(islice(claims, _MOST_CLAIMS)) if isinstance(claims, Iterator) else claims
 
 
-def _taken_step(found: tuple[Any, Any]) -> tuple[Any, Any]:
-    state, claims = found
+def _taken_step(pair: tuple[Any, Any]) -> tuple[Any, Any]:
+    state, claims = pair
     return state, _taken(claims)
 
 
@@ -308,7 +308,7 @@ async def _try(
     return TrialResult(
         trace=trace,
         found=tuple(
-            sorted(chain.from_iterable(tally.found for tally in tallies), key=lambda found: (found.turn, found.span))
+            sorted(chain.from_iterable(tally.found for tally in tallies), key=lambda each: (each.turn, each.span))
         ),
         troubles=(*broken, *chain.from_iterable(tally.troubles for tally in tallies)),
         passed=sum(tally.passed for tally in tallies),

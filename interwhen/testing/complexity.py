@@ -251,21 +251,21 @@ def read_and_check(monitor: Monitor, prompt: Prompt = "") -> Reader:
     def read(text: str) -> list[Verdict]:
         segment = Segment(text, Span(0, len(text)), "answer")
         extractor = monitor.extractor
-        found: Iterable[Claim] | None
+        claims: Iterable[Claim] | None
         match extractor:
             case Fork(parse=Tracker(start=start, step=step)):
-                found = step(start(None), Reply(text), segment)[1]
+                claims = step(start(None), Reply(text), segment)[1]
             case Fork(parse=parse):
                 assert not isinstance(parse, Tracker)
-                found = parse(Reply(text) if extractor.wants_reply else text, segment)
+                claims = parse(Reply(text) if extractor.wants_reply else text, segment)
             case Tracker(start=start, step=step):
-                found = step(start(None), segment)[1]
+                claims = step(start(None), segment)[1]
             case _:
-                found = extractor(segment)
+                claims = extractor(segment)
         if monitor.recognizer is not None:
             list(monitor.recognizer(segment))
         verdicts: list[Verdict] = []
-        for claim in found or ():
+        for claim in claims or ():
             verdict = monitor.verifier.check(claim)
             if inspect.iscoroutine(verdict):
                 verdict.close()
@@ -440,13 +440,13 @@ def _competes(items: _Items, at: int, start: frozenset[str]) -> bool:
 
 
 def _first(items: _Items) -> tuple[frozenset[str], bool]:
-    found: frozenset[str] = frozenset()
+    first_chars: frozenset[str] = frozenset()
     for kind, value in items:
         chars, empty = _head(kind, value)
-        found |= chars
+        first_chars |= chars
         if not empty:
-            return found, False
-    return found, True
+            return first_chars, False
+    return first_chars, True
 
 
 def _head(kind: Any, value: Any) -> tuple[frozenset[str], bool]:

@@ -82,12 +82,12 @@ class Problem:
         The violation gives at most 300 characters of the names. ``Unknown`` if Z3 came to no answer.
         """
         self._mine()
-        found = self._solve()
-        if found == z3.sat:
+        answer = self._solve()
+        if answer == z3.sat:
             return Pass(f"{len(self._names)} conditions hold together, for example with {self._values()}")
-        if found == z3.unsat:
+        if answer == z3.unsat:
             return Violation(f"these cannot all hold: {self._core()}")
-        return self._unknown(found)
+        return self._unknown(answer)
 
     def follows(self, conclusion: Any) -> Verdict:
         """Return a pass if *conclusion* follows from the conditions, else a violation with a counterexample.
@@ -99,17 +99,17 @@ class Problem:
         self._solver.push()
         try:
             self._solver.add(z3.Not(z3.BoolSort(self.context).cast(conclusion)))
-            found = self._solve()
-            values = self._values() if found == z3.sat else ""
-            reasons = self._core() if found == z3.unsat else ""
+            answer = self._solve()
+            values = self._values() if answer == z3.sat else ""
+            reasons = self._core() if answer == z3.unsat else ""
         finally:
             self._solver.pop()
-        if found == z3.sat:
+        if answer == z3.sat:
             return Violation(
                 "it does not follow from the conditions", f"all of them hold with {values}, and it does not"
             )
-        if found != z3.unsat:
-            return self._unknown(found)
+        if answer != z3.unsat:
+            return self._unknown(answer)
         core = self.reasons
         alone = self._solve()
         if alone == z3.unsat:
@@ -127,15 +127,15 @@ class Problem:
         """
         for claimed in (True, False):
             wanted = z3.BoolSort(self.context).cast(conclusion)
-            found = self.follows(wanted if claimed else z3.Not(wanted))
-            match found:
+            verdict = self.follows(wanted if claimed else z3.Not(wanted))
+            match verdict:
                 case Pass() if claimed:
-                    return found
+                    return verdict
                 case Pass():
                     against = "; ".join(self.reasons)[:_WORDS]
                     return Violation(f"it contradicts {against}" if against else "it can never hold")
                 case Unknown():
-                    return found
+                    return verdict
         return Unknown("the conditions leave it open")
 
     def _mine(self) -> None:
@@ -158,8 +158,8 @@ class Problem:
         # Set each time: a method may solve several times, and the check has less time left then.
         self._solver.set("timeout", max(int(min(left * 1000, _NO_TIMEOUT)), 1))
         try:
-            found = self._solver.check()
-            return self._solver.reason_unknown() if found == z3.unknown else found
+            answer = self._solver.check()
+            return self._solver.reason_unknown() if answer == z3.unknown else answer
         except z3.Z3Exception as error:
             return error.value.decode(errors="replace") if isinstance(error.value, bytes) else str(error)
 

@@ -30,11 +30,11 @@ class CallReader:
         transcript = Transcript("answer")
         transcript.append(text, 0)
         scanner = scanner_for(ToolCalls(), self._offer)
-        found: list[ToolCall] = []
+        calls: list[ToolCall] = []
         first = len(text)
         for span in scanner.flush(transcript):
             written = scanner.found
             if written is not None and written.calls:
-                found += written.calls
+                calls += written.calls
                 first = min(first, span.start)
-        return tuple(found), text[:first]
+        return tuple(calls), text[:first]

@@ -76,12 +76,12 @@ class RecordedAttempt:
 
     @property
     def ours(self) -> tuple[OursSpan, ...]:
-        found, at = [], 0
+        spans, at = [], 0
         for piece in self.pieces:
             if piece.origin != "model" and piece.text:
-                found.append(OursSpan(at, at + len(piece.text), piece.origin))
+                spans.append(OursSpan(at, at + len(piece.text), piece.origin))
             at += len(piece.text)
-        return tuple(found)
+        return tuple(spans)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,12 +170,12 @@ class _AttemptReader:
 
     def _end(self, before: tuple[Piece, ...], violation: ViolationRecord, unsettled: tuple[Span, ...]) -> None:
         # The event of a violation came before; *violation* may also be an unproven claim, which is not wrong.
-        found = tuple(self.violations)
-        self.attempts.append(RecordedAttempt(before, self.start, tuple(self.checks), found, violation, unsettled))
+        violations = tuple(self.violations)
+        self.attempts.append(RecordedAttempt(before, self.start, tuple(self.checks), violations, violation, unsettled))
         cut = violation.cut or 0
         self.start = cut + len(violation.inserted)
         self.checks = [check for check in self.checks if place_of(check).end <= cut]
-        self.violations = [each for each in found if each.span.end <= cut]
+        self.violations = [each for each in violations if each.span.end <= cut]
 
 
 def place_of(check: CheckRecord) -> Span:
@@ -185,15 +185,15 @@ def place_of(check: CheckRecord) -> Span:
 def read_attempts(path: str | os.PathLike[str]) -> AttemptHistory:
     # No model or verifier runs. Raises `JournalError` if this version cannot read it as a journal, or if it is
     # redacted.
-    found = read_journal(path)
-    with refusing_contradictions(found.path):
-        return _attempts_in(found)
+    journal = read_journal(path)
+    with refusing_contradictions(journal.path):
+        return _attempts_in(journal)
 
 
-def _attempts_in(found: Journaled) -> AttemptHistory:
-    core, past = traced(found)
+def _attempts_in(journal: Journaled) -> AttemptHistory:
+    core, past = traced(journal)
     reader = _AttemptReader(past)
-    for record in standing(found.records):
+    for record in standing(journal.records):
         for at, fact in facts_of(record):
             unsettled = _open(core, fact.job if isinstance(fact, Settled) else None)
             past.tell(at, fact)
@@ -206,7 +206,7 @@ def _attempts_in(found: Journaled) -> AttemptHistory:
     last = RecordedAttempt(
         core.transcript.pieces(), reader.start, tuple(checks), tuple(reader.violations), open=unsettled
     )
-    return AttemptHistory(found, (*reader.attempts, last), tuple(core.transcript.tags), result)
+    return AttemptHistory(journal, (*reader.attempts, last), tuple(core.transcript.tags), result)
 
 
 def _open(core: Core, settled: int | None = None) -> tuple[Span, ...]:

@@ -301,11 +301,11 @@ def preferences(history: AttemptHistory, left_out: Counter[str]) -> Iterator[Pre
         violation = attempt.ended_by
         if violation is None:
             continue
-        found = _pair(history, attempt, violation, f"{history.name}-{number}")
-        if isinstance(found, str):
-            left_out[found] += 1
+        pair = _pair(history, attempt, violation, f"{history.name}-{number}")
+        if isinstance(pair, str):
+            left_out[pair] += 1
         else:
-            yield found
+            yield pair
 
 
 def _pair(history: AttemptHistory, attempt: RecordedAttempt, violation: ViolationRecord, name: str) -> Preference | str:

@@ -34,18 +34,18 @@ async def recheck_form(path: Path, chosen: Chosen, title: str) -> bytes:
     Raises :class:`~interwhen.journal.JournalError` if the journal cannot be read, and :class:`~interwhen.UsageError` if
     it is redacted, if the time of the monitors is spent, or if supervision is switched off.
     """
-    found = read_journal(path)
-    watchers, until = watch_until(chosen, found.size)
-    if found.header.redacted:
+    journal = read_journal(path)
+    watchers, until = watch_until(chosen, journal.size)
+    if journal.header.redacted:
         raise UsageError(
             f"a journal must have its text to be checked again, got {str(path)!r}, which is redacted: use another one"
         )
-    with refusing_contradictions(found.path):
-        telling = retold(found)
-        line = telling.timeline(found.size, found.left_out)
-        form = telling.form.whole(found.path, found.size, found.left_out)
+    with refusing_contradictions(journal.path):
+        telling = retold(journal)
+        line = telling.timeline(journal.size, journal.left_out)
+        form = telling.form.whole(journal.path, journal.size, journal.left_out)
     index = {one.name: number for number, one in enumerate(watchers)}
-    checks = [check async for check in _checks(found, line, watchers, until)]
+    checks = [check async for check in _checks(journal, line, watchers, until)]
     checks.sort(key=lambda placed: placed[0])
     form.rechecked, form.status, form.label = title, "rechecked", "rechecked"
     form.monitors = [
@@ -123,10 +123,10 @@ def _snapshots(line: Timeline) -> Iterator[_Snapshot]:
 
 
 async def _checks(
-    found: Journaled, line: Timeline, watchers: Sequence[Monitor], until: float | None
+    journal: Journaled, line: Timeline, watchers: Sequence[Monitor], until: float | None
 ) -> AsyncIterator[tuple[tuple[int, int], CheckTimes]]:
     ends = list(accumulate(one.length for one in line.texts))
-    recorded = recorded_chunks(found)
+    recorded = recorded_chunks(journal)
     tape = "".join(one.text for one in line.texts)
     cut_numbers = [one.number for one in line.cuts]
     judged = {
@@ -144,7 +144,7 @@ async def _checks(
             for number, places in groupby(snapshot.places, key=lambda at: bisect_right(ends, at))
         ]
         units = Units(text)
-        result = await observe_recorded(found, chunks, watchers, until=until)
+        result = await observe_recorded(journal, chunks, watchers, until=until)
         vet_in_time(result)
         for check in result.checks:
             end = check.segment.end

@@ -82,8 +82,8 @@ class JournalStat(NamedTuple):
 
 
 def state_of(path: Path) -> JournalStat:
-    found = path.stat()
-    return JournalStat(found.st_size, found.st_mtime_ns)
+    file_stat = path.stat()
+    return JournalStat(file_stat.st_size, file_stat.st_mtime_ns)
 
 
 class RunFolder:
@@ -106,13 +106,13 @@ class RunFolder:
 
     def paths(self) -> list[Path]:
         # A given file is returned even if it is not a journal. Files that do not exist any more are left out.
-        found: dict[Path, int] = {}
+        changes: dict[Path, int] = {}
         for path in self._files():
             try:
-                found[path] = state_of(path).changed
+                changes[path] = state_of(path).changed
             except OSError:  # removed since the folder was read
                 continue
-        paths = sorted(found, key=lambda path: (-found[path], str(path)))
+        paths = sorted(changes, key=lambda path: (-changes[path], str(path)))
         ids: dict[str, Path] = {}
         for path in paths:
             ids.setdefault(run_id(path), path)  # two places may name the same file
@@ -180,19 +180,19 @@ def _is_journal(path: Path) -> bool:
 
 
 def _row(path: Path) -> tuple[Header, RunRow]:
-    found = read_sealed(path)
-    header, result = found.header, found.result
+    journal = read_sealed(path)
+    header, result = journal.header, journal.result
     row = RunRow(
         id=run_id(path),
         path=str(path),
         written=header.written,
         model=header.model,
         monitors=tuple(one.title for one in header.monitors),
-        size=found.size + found.left_out,
+        size=journal.size + journal.left_out,
     )
     violations = 0 if result is None else len(result.violations)
     if header.redacted:
-        notes = retold(found).recording.notes
+        notes = retold(journal).recording.notes
         result, violations = notes.result, sum(refuted(one.outcome) for one in notes.checks.values())
     return header, row if result is None else _ended(row, result, violations)
 
@@ -278,9 +278,9 @@ class GrowingRun:
     def _read(self) -> None:
         # If the file was replaced or is shorter, read all of it.
         with self._path.open("rb") as file:
-            found = os.fstat(file.fileno())
-            if found.st_ino != self._inode or found.st_size < self._reader.offset:
-                self._begin(found.st_ino)
+            file_stat = os.fstat(file.fileno())
+            if file_stat.st_ino != self._inode or file_stat.st_size < self._reader.offset:
+                self._begin(file_stat.st_ino)
             # A run that is resumed overwrites an incomplete record at the end, so such a record is read again.
             self._reader.forget_tail()
             file.seek(self._reader.offset)

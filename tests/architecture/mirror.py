@@ -45,7 +45,7 @@ class Module(NamedTuple):
 
 @functools.cache
 def modules() -> dict[str, Module]:
-    found = {}
+    by_name = {}
     for name, folder in FOLDERS.items():
         for path in sorted(folder.rglob("*.py")):
             parts = [name, *path.relative_to(folder).with_suffix("").parts]
@@ -53,8 +53,8 @@ def modules() -> dict[str, Module]:
                 del parts[-1]
             # A template of a project for users holds modules that are no part of ours.
             if all(part.isidentifier() for part in parts) and not any("scaffold" in part for part in parts[1:]):
-                found[".".join(parts)] = Module(".".join(parts), path)
-    return found
+                by_name[".".join(parts)] = Module(".".join(parts), path)
+    return by_name
 
 
 def imported(path: Path, name: str = "") -> set[str]:
@@ -63,22 +63,22 @@ def imported(path: Path, name: str = "") -> set[str]:
 
 @functools.cache
 def _imported(path: Path, name: str) -> set[str]:
-    known, found = modules(), set()
+    known, imports = modules(), set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            imports |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return {each for each in found if each in known and each != name}
+            imports |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return {each for each in imports if each in known and each != name}
 
 
 @functools.cache
 def importers() -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {name: set() for name in modules()}
+    by_module: dict[str, set[str]] = {name: set() for name in modules()}
     for name, module in modules().items():
         for other in _imported(module.path, name):
-            found[other].add(name)
-    return found
+            by_module[other].add(name)
+    return by_module
 
 
 @functools.cache

@@ -37,7 +37,7 @@ class Impatience(NamedTuple):
     what: str
 
 
-def found() -> Iterator[Impatience]:
+def impatient_places() -> Iterator[Impatience]:
     for path in sorted(TESTS.rglob("test_*.py")):
         file = str(path.relative_to(TESTS))
         tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -134,5 +134,5 @@ def _is_short_bound(compare: ast.Compare, elapsed: set[str]) -> bool:
 
 
 if __name__ == "__main__":
-    for each in found():
+    for each in impatient_places():
         print(f"tests/{each.file}:{each.line}: {each.function}: {each.what}")

@@ -63,9 +63,9 @@ def _lines(path: str, member: griffe.Object) -> Iterator[str]:
         bases = [base for base in map(str, member.bases) if not base.startswith(("_", "msgspec."))]
         yield f"class {path}({', '.join(bases)})"
         # In the order of the source: the fields of a record may be given by their places.
-        for name, found in {**member.inherited_members, **member.members}.items():
+        for name, child in {**member.inherited_members, **member.members}.items():
             if (name.endswith("__") or not name.startswith("_")) and name not in UNPROMISED:
-                yield from _lines(f"{path}.{name}", _target(found))
+                yield from _lines(f"{path}.{name}", _target(child))
     elif isinstance(member, griffe.Attribute):
         value = (
             "" if member.labels == {"instance-attribute"} or "property" in member.labels else str(member.value or "")

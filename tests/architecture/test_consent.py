@@ -14,11 +14,11 @@ READERS = {"interwhen._run.consent", "interwhen.journal._records"}
 
 
 def test_only_listed_modules_read_untrusted_fields():
-    found = {
+    readers = {
         name
         for name, module in modules().items()
         for node in ast.walk(ast.parse(module.path.read_text(encoding="utf-8")))
         if (isinstance(node, ast.Attribute) and node.attr in FIELDS)
         or (isinstance(node, ast.Constant) and node.value in FIELDS)
     }
-    assert found == READERS
+    assert readers == READERS

@@ -16,17 +16,17 @@ pytestmark = pytest.mark.source
 @functools.cache
 def graph():
     known = modules()
-    found = {}
+    imports = {}
     for name, module in known.items():
-        taken = found[name] = set()
+        taken = imports[name] = set()
         for node in ast.walk(ast.parse(module.path.read_text())):
             if isinstance(node, ast.Import):
                 taken |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 full = {alias.name: f"{node.module}.{alias.name}" for alias in node.names}
                 taken |= {path if path in known else node.module for path in full.values()}
-        found[name] = {other for other in taken if other in known and other != name}
-    return found
+        imports[name] = {other for other in taken if other in known and other != name}
+    return imports
 
 
 def circle(imports):

@@ -24,7 +24,7 @@ def names(handler):
 
 @pytest.mark.source
 def test_handlers_catch_every_decode_error():
-    found = []
+    places = []
     for path in (path for folder in PACKAGES for path in sorted((ROOT / folder).rglob("*.py"))):
         if str(path.relative_to(ROOT)) in DELIBERATE:
             continue
@@ -32,5 +32,5 @@ def test_handlers_catch_every_decode_error():
             if isinstance(node, ast.ExceptHandler) and node.type is not None and names(node) & HANDLERS:
                 caught = names(node)
                 if "RecursionError" not in caught or not any(each <= caught for each in BAD_BYTES):
-                    found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
-    assert found == [], "catch *DECODE_ERRORS, or these three: msgspec.DecodeError, UnicodeError, RecursionError"
+                    places.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert places == [], "catch *DECODE_ERRORS, or these three: msgspec.DecodeError, UnicodeError, RecursionError"

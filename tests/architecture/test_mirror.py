@@ -105,14 +105,14 @@ def test_each_part_belongs_to_a_tested_module(part):
 
 
 def _reached_from(start: str) -> set[str]:
-    found, open_names = set(), [start]
+    reached, open_names = set(), [start]
     while open_names:
         name = open_names.pop()
         for other, who in importers().items():
-            if name in who and other not in found:
-                found.add(other)
+            if name in who and other not in reached:
+                reached.add(other)
                 open_names.append(other)
-    return found
+    return reached
 
 
 def test_untested_single_importer_modules_stay_few():

@@ -32,10 +32,10 @@ def test_each_file_that_a_page_names_exists():
         for short, linked in FILE.findall(page.read_text(encoding="utf-8")):
             name = short or linked
             if linked:
-                found = (page.parent / linked).exists()
+                exists = (page.parent / linked).exists()
             else:
-                found = name in OTHERS or any(f"/{file}".endswith(f"/{name.removeprefix('./')}") for file in files)
-            if not found:
+                exists = name in OTHERS or any(f"/{file}".endswith(f"/{name.removeprefix('./')}") for file in files)
+            if not exists:
                 missing.append((page.name, name))
     assert missing == []
 
@@ -68,13 +68,13 @@ def test_each_module_that_a_page_names_exists():
 
 def test_pages_for_users_name_no_private_module():
     private = re.compile(r"interwhen(?:_verifiers)?(?:\.\w+)*\._[a-z]\w*")
-    found = [
+    mentions = [
         (page.name, name)
         for page in pages()
         if page.name != "CHANGELOG.md" and page.parent.name != "decisions"
         for name in private.findall(page.read_text(encoding="utf-8"))
     ]
-    assert found == []
+    assert mentions == []
 
 
 def test_pages_contain_no_merge_markers():

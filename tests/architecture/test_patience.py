@@ -14,10 +14,12 @@ ALLOWED: dict[str, str] = {
 
 
 def test_tests_do_not_depend_on_machine_load():
-    found = {f"{each.file}::{each.function}": f"line {each.line}: {each.what}" for each in patience.found()}
-    more = {test: what for test, what in found.items() if test not in ALLOWED}
+    impatience = {
+        f"{each.file}::{each.function}": f"line {each.line}: {each.what}" for each in patience.impatient_places()
+    }
+    more = {test: what for test, what in impatience.items() if test not in ALLOWED}
     assert more == {}, "wait for an event, count steps, or read time.thread_time()"
-    assert found.keys() == ALLOWED.keys(), "rows that nothing needs"
+    assert impatience.keys() == ALLOWED.keys(), "rows that nothing needs"
 
 
 @pytest.mark.parametrize(
@@ -50,5 +52,5 @@ def test_tests_do_not_depend_on_machine_load():
 )
 def test_load_dependent_patterns_are_detected(code, what):
     (function,) = ast.parse(f"def test():\n    {code}").body
-    found = [what for _, what in patience.judge(function, "view/test_page.py")]
-    assert [what in each for each in found] == [True] * bool(what)
+    patterns = [what for _, what in patience.judge(function, "view/test_page.py")]
+    assert [what in each for each in patterns] == [True] * bool(what)

@@ -45,12 +45,12 @@ def calls(tree):
 
 @pytest.mark.source
 def test_process_state_changes_only_in_listed_places():
-    found = {}
+    changes = {}
     for path in (path for folder in PACKAGES for path in sorted((ROOT / folder).rglob("*.py"))):
         if "node_modules" in path.parts:
             continue
         if listed := list(calls(ast.parse(path.read_text(encoding="utf-8")))):
-            found[path.relative_to(ROOT).as_posix()] = listed
-    unexpected = {path: listed for path, listed in found.items() if path not in DELIBERATE}
+            changes[path.relative_to(ROOT).as_posix()] = listed
+    unexpected = {path: listed for path, listed in changes.items() if path not in DELIBERATE}
     assert unexpected == {}, "pass the setting as an argument, or use a lock and name the place here"
-    assert DELIBERATE.keys() <= found.keys()
+    assert DELIBERATE.keys() <= changes.keys()

@@ -49,7 +49,7 @@ def comparison(strategies="greedy,best-of-n:n=2,interrupt", count=3, **options):
 
 
 def play(model, chosen, *, keep=None):
-    kept = None if keep is None else lambda found: keep(found[""])
+    kept = None if keep is None else lambda by_name: keep(by_name[""])
     done = anyio.run(lambda: run_in_turn({"": chosen}, model, keep=kept))[""]
     return done, {(row["budget"], row["strategy"]): row for row in done.report("t", "greedy").tables[0].rows}
 
@@ -202,11 +202,11 @@ def test_comparisons_run_in_turn_and_are_pooled():
         )
         for name in "ab"
     }
-    found = anyio.run(lambda: run_in_turn(each, telling(WRONG, RIGHT)))
+    by_name = anyio.run(lambda: run_in_turn(each, telling(WRONG, RIGHT)))
     assert made == ["a", "a", "b", "b"]
-    pooled = Attempts.pooled(found.values())
+    pooled = Attempts.pooled(by_name.values())
     assert (pooled.exercises, [len(row) for row in pooled.by_arm.values()]) == (2, [2, 2])
-    right, pairs = family_tables(found, "greedy")
+    right, pairs = family_tables(by_name, "greedy")
     assert [(row["strategy"], row["a, of 1"], row["b, of 1"]) for row in right.rows] == [
         ("greedy", 0, 0),
         ("best-of-n:n=2", 1, 1),

@@ -50,10 +50,10 @@ def test_warm_up_rounds_are_not_counted():
         asked.append((arm, number))
         return number
 
-    found = anyio.run(Experiment(("a", "b"), 2, warm_up=1).run, measure)
-    assert found == {"a": [0, 1], "b": [0, 1]}
+    by_arm = anyio.run(Experiment(("a", "b"), 2, warm_up=1).run, measure)
+    assert by_arm == {"a": [0, 1], "b": [0, 1]}
     assert sorted(asked) == [("a", -1), ("a", 0), ("a", 1), ("b", -1), ("b", 0), ("b", 1)]
-    assert observations(found)[0] == {"arm": "a", "pair": 0, "value": 0}
+    assert observations(by_arm)[0] == {"arm": "a", "pair": 0, "value": 0}
 
 
 def test_no_round_begins_after_the_time(monkeypatch, capsys):

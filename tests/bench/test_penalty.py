@@ -36,17 +36,17 @@ def of(bare, supervised, monitors=(), **more):
 
 
 def test_added_cost_is_difference_within_pairs():
-    found = of(
+    measured = of(
         [flow(1.0, 2.0 + n) for n in range(4)], [flow(1.001, 2.1 + n, total=2.2 + n, tail=0.1) for n in range(4)]
     )
-    assert found.correct == 4
-    assert found.added("time to first text")[0].value == pytest.approx(1.0)
-    added, percent = found.added("total")
+    assert measured.correct == 4
+    assert measured.added("time to first text")[0].value == pytest.approx(1.0)
+    added, percent = measured.added("total")
     assert added.value == added.low == pytest.approx(0.2)
     assert percent.value == pytest.approx(sum(20 / (2 + n) for n in range(4)) / 4)
-    assert found.added("until the last text")[0].value == pytest.approx(0.1)
-    assert found.tail.value == pytest.approx(100)
-    report = found.report()
+    assert measured.added("until the last text")[0].value == pytest.approx(0.1)
+    assert measured.tail.value == pytest.approx(100)
+    report = measured.report()
     assert report.value("added to one gap, p99 of all", "added") == pytest.approx(99)
     assert "4 correct pairs of 4, 4 with equal text" in report.tables[1].title
     assert len(report.observations) == 8
@@ -54,14 +54,14 @@ def test_added_cost_is_difference_within_pairs():
 
 def test_interrupted_pair_is_listed_but_not_counted():
     good, bad = flow(1.0, 2.0), flow(1.0, 9.0, why_not="interrupted by m1: wrong")
-    found = of([good, good, flow(1.0)], [good, bad, good])
-    assert [(row["pair"], row["why"]) for row in found.others] == [
+    measured = of([good, good, flow(1.0)], [good, bad, good])
+    assert [(row["pair"], row["why"]) for row in measured.others] == [
         ("2", "interrupted by m1: wrong"),
         ("3", "fewer than two pieces of text came"),
     ]
-    assert found.others[0]["supervised, s"] == 9.0
-    assert (found.pairs, found.correct) == (3, 1)
-    assert found.added("total")[0].value == 0
+    assert measured.others[0]["supervised, s"] == 9.0
+    assert (measured.pairs, measured.correct) == (3, 1)
+    assert measured.added("total")[0].value == 0
     with pytest.raises(UsageError, match=r"at least one pair must be a correct run, got none of 1.*interrupted by m1"):
         of([good], [bad])
 
@@ -85,14 +85,14 @@ def test_ablation_measures_cost_of_monitor():
 
 def test_bars_use_the_upper_confidence_limit():
     bare = [flow(1.0, 101.0) for _ in range(20)]
-    found = of(bare, [flow(1.0, 101.0, total=101.0 + 1.9 * (n % 2)) for n in range(20)])
-    assert found.added("total")[1].value < 1
-    report = found.report(fail_above=1.0)
+    measured = of(bare, [flow(1.0, 101.0, total=101.0 + 1.9 * (n % 2)) for n in range(20)])
+    assert measured.added("total")[1].value < 1
+    report = measured.report(fail_above=1.0)
     met = {what: report.row(f"{what}: added")["upper end"].met for what in ("first text", "gap, p99", "whole run")}
     assert met == {"first text": True, "gap, p99": True, "whole run": False}
     assert not report.passed
-    assert found.report(fail_above=3.0).passed
-    assert found.report().passed
+    assert measured.report(fail_above=3.0).passed
+    assert measured.report().passed
 
 
 def test_few_correct_pairs_do_not_pass():
@@ -104,9 +104,9 @@ def test_few_correct_pairs_do_not_pass():
 
 
 def test_noise_is_measured_between_bare_runs():
-    found = of([flow(1.0, 2.0)], [flow(1.0, 3.0)], control=[flow(1.0, 2.5)]).report()
-    assert found.value("total", "added") == 1.0
-    noise = [row["added"].value for row in found.tables[1].rows if row["what"] == "  bare, once more"]
+    report = of([flow(1.0, 2.0)], [flow(1.0, 3.0)], control=[flow(1.0, 2.5)]).report()
+    assert report.value("total", "added") == 1.0
+    noise = [row["added"].value for row in report.tables[1].rows if row["what"] == "  bare, once more"]
     assert len(noise) == len(METRICS)
     assert 0.5 in noise
 
@@ -124,17 +124,17 @@ def test_invalid_share_is_refused(text):
 
 def test_a_small_measurement_gives_a_whole_report():
     setup = Setup(SMALL, tuple(passing(3, verifier_seconds=0.01)), pairs=2, control=True, leave_one_out=True)
-    found = anyio.run(setup.measure)
-    report = found.report()
-    assert (found.pairs, found.correct) == (2, 2)
-    assert {flow.tokens for flow in found.bare} == {60}
-    assert found.monitors == ["m1", "m2", "m3"]
-    for name in found.monitors:
+    measured = anyio.run(setup.measure)
+    report = measured.report()
+    assert (measured.pairs, measured.correct) == (2, 2)
+    assert {flow.tokens for flow in measured.bare} == {60}
+    assert measured.monitors == ["m1", "m2", "m3"]
+    for name in measured.monitors:
         row = report.row(name)
         assert row["checks"].value > 0
         assert row["left open"].value == 0
         assert "saved without it" in row
-    assert found.tail.value >= 10  # the check of the last segment cannot begin before the end of the stream
+    assert measured.tail.value >= 10  # the check of the last segment cannot begin before the end of the stream
     assert len(report.charts) == 4
     assert all(series.points for chart in report.charts for series in chart.series)
 
@@ -150,8 +150,8 @@ def test_forks_are_counted():
 
 
 def test_concurrent_pair_contains_every_stream():
-    found = anyio.run(Setup(SMALL, monitors=1, verifier_ms=0.0, pairs=1, concurrency=3).measure)
-    assert len(found.bare) == len(found.supervised) == 3
+    measured = anyio.run(Setup(SMALL, monitors=1, verifier_ms=0.0, pairs=1, concurrency=3).measure)
+    assert len(measured.bare) == len(measured.supervised) == 3
 
 
 def test_measurement_without_correct_run_is_an_error():
@@ -184,12 +184,12 @@ def test_both_arms_send_the_same_request():
     async def once():
         async with ScriptedServer(lambda _request: events(["one ", "two ", "three.\n"])) as server:
             source = ServerSource(server.base_url, "m", api="completions", tokens=7, prompts=("P", "Q"))
-            found = await Setup(source, monitors=1, verifier_ms=0.0, pairs=2, seed=5).measure()
-            return found, [request.json for request in server.posts]
+            measurement = await Setup(source, monitors=1, verifier_ms=0.0, pairs=2, seed=5).measure()
+            return measurement, [request.json for request in server.posts]
 
-    found, asked = anyio.run(once)
-    assert found.correct == 2
-    assert {flow.tokens for flow in found.bare} == {3}
+    measured, asked = anyio.run(once)
+    assert measured.correct == 2
+    assert {flow.tokens for flow in measured.bare} == {3}
     assert [(body["prompt"], body["seed"], body["max_tokens"]) for body in asked] == [
         *[("P", 5, 7)] * 4,  # the first pair warms up
         *[("Q", 6, 7)] * 2,
@@ -199,11 +199,11 @@ def test_both_arms_send_the_same_request():
 @pytest.mark.skipif(find_spec("xllamacpp") is None, reason="xllamacpp is not installed")
 def test_forks_share_the_local_model_with_its_stream():
     monitors = passing(1, verifier_seconds=0.0, forks=True, poll_chars=60, fork_tokens=8)
-    found = anyio.run(Setup(LocalSource(tokens=120, slots=2), tuple(monitors), pairs=1).measure)
-    assert found.source == "local:tiny"
-    assert found.bare[0].tokens > 60
-    assert found.report().value("forks a run") >= 1
-    assert found.report().value("prompt tokens of forks a run") > 0
+    measured = anyio.run(Setup(LocalSource(tokens=120, slots=2), tuple(monitors), pairs=1).measure)
+    assert measured.source == "local:tiny"
+    assert measured.bare[0].tokens > 60
+    assert measured.report().value("forks a run") >= 1
+    assert measured.report().value("prompt tokens of forks a run") > 0
 
 
 # ---------------------------------------------------------------------- the command

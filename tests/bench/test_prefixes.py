@@ -38,16 +38,16 @@ def test_equal_seed_still_gives_new_contexts():
 
 async def test_only_warm_arm_hits_the_cache():
     server, rng = CachingServer(), random.Random(1)
-    found = {arm: [await first_token(server, context_of(rng, 800), arm) for _ in range(3)] for arm in ("cold", "warm")}
-    assert [(one.cached > 0, one.confirmed, one.stays, one.ahead) for one in found["cold"]] == [
+    by_arm = {arm: [await first_token(server, context_of(rng, 800), arm) for _ in range(3)] for arm in ("cold", "warm")}
+    assert [(one.cached > 0, one.confirmed, one.stays, one.ahead) for one in by_arm["cold"]] == [
         (False, False, False, 0)
     ] * 3
-    for one in found["warm"]:
+    for one in by_arm["warm"]:
         assert one.cached > 0.9 * one.prompt
         assert one.confirmed
         assert one.stays
         assert one.ahead > 0
-    report = report_on(found, "server")
+    report = report_on(by_arm, "server")
     assert report.value("warm", "confirmed ahead") == report.value("warm", "still warm") == 3
     assert report.value("cold", "cached") == 0
 

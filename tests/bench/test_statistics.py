@@ -22,10 +22,10 @@ def test_interval_contains_median_and_narrows_with_samples() -> None:
 
 
 def test_mean_lies_within_its_interval() -> None:
-    found = mean_of([1.0, 2.0, 3.0, 10.0])
-    assert found.low is not None
-    assert found.high is not None
-    assert found.low < found.value == 4.0 < found.high
+    mean = mean_of([1.0, 2.0, 3.0, 10.0])
+    assert mean.low is not None
+    assert mean.high is not None
+    assert mean.low < mean.value == 4.0 < mean.high
     assert mean_of([5.0]).low == mean_of([5.0]).high == 5.0
 
 
@@ -34,8 +34,8 @@ def test_any_statistic_of_pairs_has_an_interval() -> None:
         assert isinstance(pairs, list)
         return float(max(b for _, b in pairs) / max(a for a, _ in pairs))
 
-    found = estimate([(1.0, 2.0), (2.0, 3.0), (4.0, 9.0)], of=ratio, limit=2.5)
-    assert (found.value, found.n, found.met) == (2.25, 3, True)
+    estimated = estimate([(1.0, 2.0), (2.0, 3.0), (4.0, 9.0)], of=ratio, limit=2.5)
+    assert (estimated.value, estimated.n, estimated.met) == (2.25, 3, True)
 
 
 def test_differences_are_computed_within_pairs() -> None:

@@ -49,8 +49,8 @@ class Reading(msgspec.Struct):
     def take_bytes(self, data: bytes) -> None:
         # The text of the stream's first chunk is the time at which it was sent.
         self.arrivals.extend([time.monotonic()] * data.count(_EVENT))
-        if self.begun is None and (found := _BEGUN.search(data)):
-            self.begun = float(found[1])
+        if self.begun is None and (match := _BEGUN.search(data)):
+            self.begun = float(match[1])
 
     async def take_all(self, parts: AsyncIterator[bytes]) -> None:
         # The end mark sets `ended`. Then the chunk with the finish reason is not counted.
@@ -111,13 +111,13 @@ class StreamReader(asyncio.Protocol):
         head = f"POST {self._url.path}/chat/completions HTTP/1.1\r\nhost: {self._url.netloc}\r\n"
         kind = f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
         self._done = loop.create_future()
-        found, self._tail = Reading(time.monotonic()), b""
-        self._reading = found
+        reading, self._tail = Reading(time.monotonic()), b""
+        self._reading = reading
         self._transport.write(f"{head}{kind}".encode() + body)
         await self._done
-        if found.ended:
-            found.arrivals.pop()  # the chunk that ends the stream has no time of its own
-        return found
+        if reading.ended:
+            reading.arrivals.pop()  # the chunk that ends the stream has no time of its own
+        return reading
 
     def data_received(self, data: bytes) -> None:
         reading, seen = self._reading, self._tail + data
@@ -155,9 +155,9 @@ async def transport_crowd(base_url: str, streams: int, chunks: int, rate: float,
     body = msgspec.json.encode({"model": f"{chunks}@{rate:g}", "prompt": "", "stream": True})
     request = HttpRequest("POST", f"{base_url}/completions", {"content-type": "application/json"}, body)
 
-    async def one(found: Reading) -> None:
+    async def one(reading: Reading) -> None:
         response = await transport.send(request, connect_timeout=_PATIENCE_SECONDS)
-        await found.take_all(iter_until(response.receive, b""))
+        await reading.take_all(iter_until(response.receive, b""))
         await response.aclose()
 
     return await _all(one, streams, chunks, rate)
@@ -168,12 +168,12 @@ async def run_crowd(
 ) -> list[Reading]:
     model = CompletionsModel(base_url, f"{chunks}@{rate:g}", api_key="", transport=transport)
 
-    async def one(found: Reading) -> None:
+    async def one(reading: Reading) -> None:
         async with run(model, "", monitors=monitors) as supervised:
             async for event in supervised:
                 if isinstance(event, Delta):
-                    found.take(event.text)
-        found.ended = supervised.result.status in ("verified", "unverified")
+                    reading.take(event.text)
+        reading.ended = supervised.result.status in ("verified", "unverified")
 
     return await _all(one, streams, chunks, rate)
 
@@ -183,10 +183,10 @@ async def httpx2_crowd(base_url: str, streams: int, chunks: int, rate: float) ->
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
     async with httpx2.AsyncClient(limits=limits, timeout=_PATIENCE_SECONDS) as client:
 
-        async def one(found: Reading) -> None:
+        async def one(reading: Reading) -> None:
             body = {"model": f"{chunks}@{rate:g}", "prompt": "", "stream": True}
             async with client.stream("POST", f"{base_url}/completions", json=body) as response:
-                await found.take_all(response.aiter_raw())
+                await reading.take_all(response.aiter_raw())
 
         return await _all(one, streams, chunks, rate)
 
@@ -196,12 +196,12 @@ async def openai_crowd(base_url: str, streams: int, chunks: int, rate: float) ->
 
     async with openai.AsyncOpenAI(base_url=base_url, api_key="none", max_retries=0) as client:
 
-        async def one(found: Reading) -> None:
+        async def one(reading: Reading) -> None:
             stream = await client.completions.create(model=f"{chunks}@{rate:g}", prompt="", stream=True)
             async for chunk in stream:
                 if chunk.choices[0].text:
-                    found.take(chunk.choices[0].text)
-                found.ended = chunk.choices[0].finish_reason is not None
+                    reading.take(chunk.choices[0].text)
+                reading.ended = chunk.choices[0].finish_reason is not None
 
         return await _all(one, streams, chunks, rate)
 
@@ -220,14 +220,14 @@ async def _all(
 
     async def begin(number: int) -> Reading:
         await asyncio.sleep(begins[number])
-        found = Reading(time.monotonic())
+        reading = Reading(time.monotonic())
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS + _PATIENCE * chunks / rate):
-                return await one(found) or found
+                return await one(reading) or reading
         except Exception as error:  # noqa: BLE001  of any library: counted, and logged
             log_warning("bench.stream_lost", error=type(error).__name__)
-            found.ended = False
-        return found
+            reading.ended = False
+        return reading
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(begin(number)) for number in range(streams)]

@@ -215,14 +215,14 @@ def report_of(
             Table("The openai SDK at one stream", tuple(sdk)),
         ),
         warnings=tuple(_warnings(carried)),
-        observations=observations({**{name: [each.first for each in found] for name, found in added.items()}, **cost}),
+        observations=observations({**{name: [each.first for each in reads] for name, reads in added.items()}, **cost}),
     )
 
 
-def _added_rows(found: Mapping[str, Sequence[Reading]]) -> Iterator[Row]:
-    # `found` has the readings by way.
-    first = {name: [each.first * 1e3 for each in readings] for name, readings in found.items()}
-    gaps = {name: percentile([gap for each in all_ for gap in each.gaps], 0.99) * 1e3 for name, all_ in found.items()}
+def _added_rows(by_way: Mapping[str, Sequence[Reading]]) -> Iterator[Row]:
+    # `by_way` has the readings by way.
+    first = {name: [each.first * 1e3 for each in readings] for name, readings in by_way.items()}
+    gaps = {name: percentile([gap for each in all_ for gap in each.gaps], 0.99) * 1e3 for name, all_ in by_way.items()}
     yield {"what": "time to first token, direct, p50", "measured": Estimate(percentile(first["direct"], 0.5), "ms")}
     for name, what, limits in (("gateway", "the gateway", (2.0, 8.0)), ("relay", "a bare relay", (None, None))):
         added = [after - before for before, after in zip(first["direct"], first[name], strict=True)]
@@ -323,22 +323,22 @@ class _Crowds:
         say(f"{streams} streams at {rate:g} chunks/s, by a bare protocol and through {name} in this process")
         # A short crowd first, so that the process has the memory that it needs.
         await crowd(url, streams, max(chunks // 20, 2), rate)
-        found = await Experiment((name,), pairs, warm_up=0, minutes=self._minutes).run(lambda *_: self._round(crowd))
-        return middle_of(found[name])
+        rounds = await Experiment((name,), pairs, warm_up=0, minutes=self._minutes).run(lambda *_: self._round(crowd))
+        return middle_of(rounds[name])
 
     async def _round(self, crowd: _ReadCrowd) -> CrowdPair:
         url, _, chunks, rate = self._load
         bare, floor_cost = await self._timed(read_crowd)
         await ask_generator(url)
-        found, cost = await self._timed(crowd)
+        readings, cost = await self._timed(crowd)
         tally = await ask_generator(url)
-        return CrowdPair(rate, judge(bare, chunks, rate), judge(found, chunks, rate), tally, cost, floor_cost)
+        return CrowdPair(rate, judge(bare, chunks, rate), judge(readings, chunks, rate), tally, cost, floor_cost)
 
     async def _timed(self, crowd: _ReadCrowd) -> tuple[list[Reading], float]:
         _, streams, chunks, _ = self._load
         begun = time.process_time()
-        found = await crowd(*self._load)
-        return found, (time.process_time() - begun) / (streams * chunks) * 1e6
+        readings = await crowd(*self._load)
+        return readings, (time.process_time() - begun) / (streams * chunks) * 1e6
 
 
 async def _carried(url: str, gateway_url: str, streams: int, chunks: int, rate: float, process: int) -> CrowdPair:
@@ -383,10 +383,10 @@ async def read_ways(ways: Mapping[str, str], experiment: Experiment[str]) -> dic
             )
         return reading
 
-    found = await experiment.run(once)
+    readings = await experiment.run(once)
     for reader in readers.values():
         reader.close()
-    return found
+    return readings
 
 
 command = command_of(gateway, needs=("starlette", "uvicorn", "openai"), uvloop=True)

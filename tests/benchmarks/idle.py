@@ -149,10 +149,10 @@ async def idle(
             return await _run_once(counted, ref, _QUESTION.format(1000 + number), tokens)
 
     try:
-        found = await Experiment(("alone", "beside"), pairs, seed, minutes=minutes).run(timed)
+        by_arm = await Experiment(("alone", "beside"), pairs, seed, minutes=minutes).run(timed)
     finally:
         await adapter.aclose()
-    alone, beside = found["alone"], found["beside"]
+    alone, beside = by_arm["alone"], by_arm["beside"]
     total = _row("a run", [each.total_ms for each in alone], [each.total_ms for each in beside], 1.05)
     first = _row("its first text", [each.first_ms for each in alone], [each.first_ms for each in beside], None)
     rows: tuple[Row, ...] = (
@@ -172,7 +172,7 @@ async def idle(
         subject=counted.name,
         tables=(Table(f"{len(alone)} pairs of runs, alone and beside work ahead of time", rows),),
         passed=ratio.met is True,
-        observations=observations({arm: [each._asdict() for each in each_arm] for arm, each_arm in found.items()}),
+        observations=observations({arm: [each._asdict() for each in each_arm] for arm, each_arm in by_arm.items()}),
     )
 
 

@@ -115,7 +115,7 @@ async def journals(
             async def measure(arm: Arm, _number: int) -> Round:
                 return await _round(gateways[arm], streams, chunks, rate)
 
-            found = await experiment.run(measure)
+            by_arm = await experiment.run(measure)
         kept = len(os.listdir(folder + "/journals"))  # noqa: PTH208  (only their number)
         say(f"{repeats} pairs of {streams} streams without sockets")
         work = await _without_sockets(
@@ -126,7 +126,7 @@ async def journals(
             rate,
             Experiment(_ARMS, repeats, seed, minutes=minutes),
         )
-    return report_of(single, found, work, kept, ", ".join(monitor))
+    return report_of(single, by_arm, work, kept, ", ".join(monitor))
 
 
 async def _round(gateway: Helper, streams: int, chunks: int, rate: float) -> Round:
@@ -290,13 +290,13 @@ def report_of(
     *single* has the streams that were read one at a time, *rounds* those that were read many at once, and *work* those
     without sockets, each for both gateways. *kept* is the number of journals at the end.
     """
-    first = {name: [reading.first * 1e3 for reading in found] for name, found in single.items()}
+    first = {name: [reading.first * 1e3 for reading in readings] for name, readings in single.items()}
     later = [after - before for before, after in zip(first["off"], first["on"], strict=True)]
-    cost = {arm: [each.microseconds for each in found] for arm, found in rounds.items()}
+    cost = {arm: [each.microseconds for each in arm_rounds] for arm, arm_rounds in rounds.items()}
     more = [after - before for before, after in zip(cost["off"], cost["on"], strict=True)]
-    share = {arm: min(each.crowd.delivered for each in found) * 100 for arm, found in rounds.items()}
-    lost = {arm: sum(each.crowd.lost for each in found) for arm, found in rounds.items()}
-    inside = {arm: [sum(each) for each in found] for arm, found in work.items()}
+    share = {arm: min(each.crowd.delivered for each in arm_rounds) * 100 for arm, arm_rounds in rounds.items()}
+    lost = {arm: sum(each.crowd.lost for each in arm_rounds) for arm, arm_rounds in rounds.items()}
+    inside = {arm: [sum(each) for each in arm_work] for arm, arm_work in work.items()}
     added = [
         RoundWork(after.loop - before.loop, after.others - before.others)
         for before, after in zip(work["off"], work["on"], strict=True)

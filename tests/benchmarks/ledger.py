@@ -224,8 +224,8 @@ def _is_right(claim: Claim) -> Verdict:
 
 
 def _sums(segment: Segment) -> Iterator[Claim]:
-    for found in _SUM.finditer(segment.text):
-        yield Claim(key=" ".join(found.groups()), span=segment.at(*found.span()))
+    for match in _SUM.finditer(segment.text):
+        yield Claim(key=" ".join(match.groups()), span=segment.at(*match.span()))
 
 
 @vetted("--")
@@ -252,12 +252,12 @@ def ledger(*, runs: Positive = 1000, seed: int = 0, minutes: Above | None = None
     named = _named(strategies)
     refused = 0
     for number, _ in Experiment(("ledger",), runs, warm_up=0, minutes=minutes).rounds():
-        found = play_call(seed + number, named[number % len(named)]) if named else play(seed + number)
-        if found is None:
+        one_run = play_call(seed + number, named[number % len(named)]) if named else play(seed + number)
+        if one_run is None:
             refused += 1
             continue
-        played.append(found)
-        mismatches.extend(found.mismatches())
+        played.append(one_run)
+        mismatches.extend(one_run.mismatches())
         if len(played) % 100 == 0:
             say(f"{len(played)} of {runs} runs, {len(mismatches)} counters differ")
     ledgers = [each.result.ledger for each in played]

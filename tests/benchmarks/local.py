@@ -83,39 +83,39 @@ async def local(
     first = [await _start_once(spec, threads) for _ in progress_of(range(starts), "starts", ticks=False)]
     async with open_local(spec, slots=1 + max(FORKS), threads=threads) as opened:
         say(f"streams of {tokens} tokens: {pairs} rounds of {', '.join(map(str, FORKS))} forks at a time")
-        found = await experiment.run(
+        by_forks = await experiment.run(
             lambda forks, number: stream_beside(opened, PROBLEMS[number % len(PROBLEMS)], forks, tokens)
         )
         memory = memory_of(opened.pid) if opened.pid is not None else Memory(None, None)
         name = opened.name
-    speeds = [stream.tokens / stream.seconds for stream in found[0]]
+    speeds = [stream.tokens / stream.seconds for stream in by_forks[0]]
     rows: list[Row] = [
         {"what": "from start to first token", "measured": estimate(first, "s", limit=2.0)},
         {"what": "one stream", "measured": _at_least(estimate(speeds, "tokens/s"), 800.0)},
-        *(row for forks in FORKS for row in _gap_rows(forks, found)),
+        *(row for forks in FORKS for row in _gap_rows(forks, by_forks)),
     ]
     for what, size in (("at the end", memory.resident), ("at its peak", memory.peak)):
         measured = "unknown" if size is None else Estimate(size, "MB", limit=200.0)
         rows.append({"what": f"memory of the server {what}", "measured": measured})
     table = Table("The local model", tuple(rows), "The bars are for the tiny model.")
-    gaps = {forks: [stream.gaps for stream in streams] for forks, streams in found.items()}
+    gaps = {forks: [stream.gaps for stream in streams] for forks, streams in by_forks.items()}
     return Report(benchmark="local", subject=name, tables=(table,), observations=observations(gaps))
 
 
-def _at_least(found: Estimate, limit: float) -> Estimate:
-    return Estimate(found.value, found.unit, found.low, found.high, found.n, limit, at_least=True)
+def _at_least(measured: Estimate, limit: float) -> Estimate:
+    return Estimate(measured.value, measured.unit, measured.low, measured.high, measured.n, limit, at_least=True)
 
 
-def _gap_rows(forks: int, found: Mapping[int, Sequence[LocalStream]]) -> Iterator[Row]:
+def _gap_rows(forks: int, by_forks: Mapping[int, Sequence[LocalStream]]) -> Iterator[Row]:
     beside = f"{forks} fork{'' if forks == 1 else 's'} at a time"
     for name, q in (("p50", 0.5), ("p99", 0.99), ("largest", 1.0)):
-        values, alone = ([percentile(stream.gaps, q) * 1e3 for stream in found[at]] for at in (forks, 0))
+        values, alone = ([percentile(stream.gaps, q) * 1e3 for stream in by_forks[at]] for at in (forks, 0))
         row: Row = {"what": f"{beside}: gap, {name}", "measured": estimate(values, "ms")}
         if forks:
             row["over no fork"] = estimate([b - a for a, b in zip(alone, values, strict=True)], "ms")
         yield row
     if forks:
-        answered = [stream.answered for stream in found[forks]]
+        answered = [stream.answered for stream in by_forks[forks]]
         yield {"what": f"{beside}: answered, a stream", "measured": Estimate(sum(answered) / len(answered))}
 
 
@@ -124,31 +124,31 @@ async def stream_beside(model: LocalModel, problem: str, forks: int, tokens: int
     # Without ignore_eos, the model could end a stream too early to measure.
     sampling = Sampling(max_tokens=tokens, temperature=0.0, extra={"ignore_eos": True})
     request = Request((Message("user", problem),), sampling=sampling)
-    found = LocalStream()
+    local_stream = LocalStream()
     begun = time.perf_counter()
     stream = await model.stream(request)
     async with anyio.create_task_group() as group:
         for number in range(forks):
-            group.start_soon(_ask, model, request, found, name=f"fork loop {number}")
+            group.start_soon(_ask, model, request, local_stream, name=f"fork loop {number}")
         before: float | None = None
         while chunks := await stream.receive():
             now = time.perf_counter()
-            found.seconds = now - begun
+            local_stream.seconds = now - begun
             for chunk in chunks:
-                found.text += chunk.text
-                found.tokens += chunk.tokens
+                local_stream.text += chunk.text
+                local_stream.tokens += chunk.tokens
             if before is not None:
-                found.gaps.append(now - before)
+                local_stream.gaps.append(now - before)
             before = now
         group.cancel_scope.cancel()
     await stream.aclose()
-    return found
+    return local_stream
 
 
-async def _ask(model: LocalModel, request: Request, found: LocalStream) -> None:
+async def _ask(model: LocalModel, request: Request, stream: LocalStream) -> None:
     while True:
-        await model.complete(Request(request.prompt, (Piece(found.text),), _FORK, side=_SIDE))
-        found.answered += 1
+        await model.complete(Request(request.prompt, (Piece(stream.text),), _FORK, side=_SIDE))
+        stream.answered += 1
 
 
 async def _start_once(spec: str, threads: int | None) -> float:

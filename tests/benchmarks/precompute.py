@@ -106,12 +106,12 @@ def prepare(task: Task) -> int | None:
 
 def extract(segment: Segment, _right: int) -> Iterator[Figure]:
     # The second parameter, the value from `prepare`, is not used.
-    for found in quotes(segment, _CLAIM):
-        if found["answer"]:
-            yield Figure(key=found.text, span=found.span, value=int(found["answer"]))
+    for quote in quotes(segment, _CLAIM):
+        if quote["answer"]:
+            yield Figure(key=quote.text, span=quote.span, value=int(quote["answer"]))
         else:
-            numbers: Any = {name: int(found[name]) for name in ("left", "right", "value")}
-            yield Figure(key=found.text, span=found.span, sign=found["sign"], **numbers)
+            numbers: Any = {name: int(quote[name]) for name in ("left", "right", "value")}
+            yield Figure(key=quote.text, span=quote.span, sign=quote["sign"], **numbers)
 
 
 @verifier(name="bench-totals", version="1", worker="inline")
@@ -120,12 +120,12 @@ def check(claim: Figure, right: int) -> Verdict:
 
     A wrong step is a violation with a repair; a wrong answer is ``Unknown``.
     """
-    found = _OPERATIONS[claim.sign](claim.left, claim.right) if claim.sign else right
-    if found == claim.value:
+    expected = _OPERATIONS[claim.sign](claim.left, claim.right) if claim.sign else right
+    if expected == claim.value:
         return Pass("computed", scope="steps" if claim.sign else "answer")
     if not claim.sign:
         return Unknown("the answer is not what the changes come to")
-    said = f"{claim.left} {claim.sign} {claim.right} = {found}"
+    said = f"{claim.left} {claim.sign} {claim.right} = {expected}"
     return Violation("the sum is wrong", witness=f"{said}, not {claim.value}", repair=said)
 
 
@@ -244,8 +244,8 @@ async def _ask(precomputer: Precomputer, one: Total, *, context: ContextRef | No
 
 
 def _is_right(one: Total, text: str) -> bool:
-    found = _ANSWER.search(text)
-    return found is not None and found[1] == one.answer
+    match = _ANSWER.search(text)
+    return match is not None and match[1] == one.answer
 
 
 command = command_of(precompute)

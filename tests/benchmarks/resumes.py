@@ -107,14 +107,14 @@ async def resumes(
     rng = random.Random(seed)
     async with open_local(spec, api=api) as opened:
         # A new problem for each run, so that the server has nothing of it in its cache.
-        found = await Experiment(_ARMS, pairs, seed, minutes=minutes).run(
+        by_arm = await Experiment(_ARMS, pairs, seed, minutes=minutes).run(
             lambda arm, _: costs(opened, problem(rng), arm, tokens)
         )
         name = opened.name
-    rows = tuple(row for arm in _ARMS for row in _rows(arm, list(itertools.chain.from_iterable(found[arm]))))
+    rows = tuple(row for arm in _ARMS for row in _rows(arm, list(itertools.chain.from_iterable(by_arm[arm]))))
     note = "The bar holds for resumes that wait. After feedback, its text is read, too."
     shown = {
-        arm: [[(c.prompt_tokens, c.cached_tokens, c.first_token) for c in run] for run in found[arm]] for arm in _ARMS
+        arm: [[(c.prompt_tokens, c.cached_tokens, c.first_token) for c in run] for run in by_arm[arm]] for arm in _ARMS
     }
     return Report(
         benchmark="resumes",
@@ -124,17 +124,17 @@ async def resumes(
     )
 
 
-def _rows(arm: Arm, found: Sequence[ResumeCost]) -> Iterator[Row]:
-    shares = [cost.cached_share * 100 for cost in found if cost.cached_share is not None]
-    again = [cost.uncached_tokens for cost in found if cost.uncached_tokens is not None]
-    first = [cost.first_token * 1e3 for cost in found if cost.first_token is not None]
+def _rows(arm: Arm, arm_costs: Sequence[ResumeCost]) -> Iterator[Row]:
+    shares = [cost.cached_share * 100 for cost in arm_costs if cost.cached_share is not None]
+    again = [cost.uncached_tokens for cost in arm_costs if cost.uncached_tokens is not None]
+    first = [cost.first_token * 1e3 for cost in arm_costs if cost.first_token is not None]
     if not shares or not first:
         raise UsageError(
             "at least one run must be corrected, and the server must count its tokens, and neither was so: "
             "try more --pairs, or more --tokens"
         )
     limit = 90.0 if arm == _ARMS[0] else None
-    yield {"what": f"{arm}: resumes", "measured": Estimate(len(found))}
+    yield {"what": f"{arm}: resumes", "measured": Estimate(len(arm_costs))}
     middle = Estimate(statistics.median(shares), "%", n=len(shares), limit=limit, at_least=True)
     yield {"what": "  cached share of the prompt, median", "measured": middle}
     yield {

@@ -289,7 +289,7 @@ async def _watch(
         if at - shown >= 60:
             shown = at
             gc.collect()
-            flaws = ", ".join(f"{len(found)} {name}" for name, found in readers.flaws.items())
+            flaws = ", ".join(f"{len(cases)} {name}" for name, cases in readers.flaws.items())
             say(f"{at / 60:.0f} of {minutes:g} min: {readers.statuses.total()} runs, {flaws}, {mb or 0:.0f} MB")
 
 

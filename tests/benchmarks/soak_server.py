@@ -106,10 +106,10 @@ def prompt_of(number: int) -> str:
 
 
 def asked(prompt: str) -> tuple[Story, str]:
-    found = _NUMBER.match(prompt)
-    if found is None:
+    match = _NUMBER.match(prompt)
+    if match is None:
         raise ValueError(f"the prompt must begin with 'Story NUMBER, with', got {prompt[:80]!r}")
-    return story(int(found[1])), prompt[found.end() :]
+    return story(int(match[1])), prompt[match.end() :]
 
 
 _BROKEN = 0.3

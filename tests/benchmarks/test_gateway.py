@@ -50,18 +50,18 @@ def report_with(**parts: CrowdPair) -> Report:
 def test_a_small_run_gives_a_whole_report() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tests.benchmarks.gateway._SDK_CHUNKS", 100)
-        found = anyio.run(lambda: gateway(pairs=3, streams=8, seconds=0.5, run_rate=20.0, run_pairs=2, sdk_pairs=1))
-    labels = [str(row["what"]) for row in found.tables[1].rows]
+        report = anyio.run(lambda: gateway(pairs=3, streams=8, seconds=0.5, run_rate=20.0, run_pairs=2, sdk_pairs=1))
+    labels = [str(row["what"]) for row in report.tables[1].rows]
     assert len(set(labels)) == len(labels)
     assert sum(label.endswith("streams lost") for label in labels) == 6
     for label in labels:
         if label.endswith("streams lost"):
-            assert found.value(label) == found.value(label, "floor") == 0
+            assert report.value(label) == report.value(label, "floor") == 0
         if label.endswith("CPU per chunk"):
-            assert found.value(label) > 0
-    assert found.value("time to first token, direct, p50") > 0
-    assert found.row("gateway: CPU per chunk").get("floor") is None  # the gateway is another process
-    assert found.value("interwhen.run: CPU per chunk", "floor") > 0
+            assert report.value(label) > 0
+    assert report.value("time to first token, direct, p50") > 0
+    assert report.row("gateway: CPU per chunk").get("floor") is None  # the gateway is another process
+    assert report.value("interwhen.run: CPU per chunk", "floor") > 0
 
 
 def test_each_bar_is_judged_by_its_number() -> None:
@@ -72,14 +72,14 @@ def test_each_bar_is_judged_by_its_number() -> None:
         "≥ 99 %", "≤ 0", "≤ 3 ms", "≥ 99 %", "≤ 0", "≤ 3 ms", "≤ 0 µs",
     ]  # fmt: skip
     worse = msgspec.structs.replace(CARRIED, crowd=msgspec.structs.replace(CROWD, delivered=0.5, lost=4))
-    found = report_with(interwhen_run=worse)
-    share = found.row("interwhen.run: 8 streams at 20/s, share of the offered rate")["measured"]
-    lost = found.row("interwhen.run: streams lost")["measured"]
+    report = report_with(interwhen_run=worse)
+    share = report.row("interwhen.run: 8 streams at 20/s, share of the offered rate")["measured"]
+    lost = report.row("interwhen.run: streams lost")["measured"]
     assert isinstance(share, Estimate)
     assert isinstance(lost, Estimate)
     assert share.met is lost.met is False
-    assert found.value("time to first token, added by the gateway, p50") == pytest.approx(1.0)
-    assert found.value("wrapping adds, within pairs") == 2.0
+    assert report.value("time to first token, added by the gateway, p50") == pytest.approx(1.0)
+    assert report.value("wrapping adds, within pairs") == 2.0
 
 
 def test_losses_are_summed_over_rounds() -> None:
@@ -87,14 +87,14 @@ def test_losses_are_summed_over_rounds() -> None:
         crowd = msgspec.structs.replace(CROWD, late_p99_ms=late, lost=lost, delivered=1 - lost / 8)
         return msgspec.structs.replace(CARRIED, crowd=crowd)
 
-    found = middle_of([round_of(3.0, 2), round_of(1.0, 1), round_of(2.0, 0)])
-    assert (found.crowd.late_p99_ms, found.crowd.lost, found.crowd.delivered) == (2.0, 2, 0.75)
+    middle = middle_of([round_of(3.0, 2), round_of(1.0, 1), round_of(2.0, 0)])
+    assert (middle.crowd.late_p99_ms, middle.crowd.lost, middle.crowd.delivered) == (2.0, 2, 0.75)
 
 
 def test_a_generator_that_is_late_gives_a_warning() -> None:
     late = msgspec.structs.replace(CARRIED.generator, late_p99_ms=7.5, busy=1.0)
-    found = report_with(interwhen_run=msgspec.structs.replace(CARRIED, generator=late)).warnings
-    assert any("interwhen.run" in line and "7.5 ms" in line and "100%" in line for line in found)
+    warnings = report_with(interwhen_run=msgspec.structs.replace(CARRIED, generator=late)).warnings
+    assert any("interwhen.run" in line and "7.5 ms" in line and "100%" in line for line in warnings)
 
 
 @pytest.mark.parametrize(
@@ -118,9 +118,9 @@ def test_every_reader_sees_every_chunk_at_its_time(crowd: Any) -> None:
         with paced_server(stamped=True) as url:
             return await crowd(url, 3, 11, 20.0)
 
-    found = anyio.run(main)
-    assert judge(found, 11, 20.0).lost == 0
-    for reading in found:
+    readings = anyio.run(main)
+    assert judge(readings, 11, 20.0).lost == 0
+    for reading in readings:
         assert reading.begun is not None
         assert all(b >= reading.begun + n / 20.0 - 1e-3 for n, b in enumerate(reading.arrivals))
 
@@ -172,14 +172,14 @@ def test_generator_counts_text_unread_by_slow_reader() -> None:
             slow.connect(("127.0.0.1", port))
             body = b'{"model": "60000@100000"}'  # more than the system keeps for a reader
             slow.sendall(b"POST /v1/completions HTTP/1.1\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
-            found = await read_crowd(url, 2, 11, 20.0)
+            received = await read_crowd(url, 2, 11, 20.0)
             tally = await ask_generator(url)
             again = await ask_generator(url)
             slow.close()
-            return found, (tally, again)
+            return received, (tally, again)
 
-    found, (tally, again) = anyio.run(main)
-    assert judge(found, 11, 20.0).lost == 0
+    readings, (tally, again) = anyio.run(main)
+    assert judge(readings, 11, 20.0).lost == 0
     assert tally.held > 0
     assert again.sent < tally.sent  # it counted from zero
 
@@ -201,6 +201,6 @@ def test_incomplete_stream_counts_as_lost() -> None:
     whole = Reading(0.0, 1.0, [1.0, 1.1, 1.2], ended=True)
     cut = Reading(0.0, 1.0, [1.0, 1.1], ended=True)
     broken = Reading(0.0, 1.0, [1.0, 1.1, 1.2], ended=False)
-    found = judge([whole, cut, broken, whole], 3, 10.0)
-    assert (found.streams, found.lost, found.delivered) == (4, 2, pytest.approx(0.5))
-    assert found.late_p99_ms == pytest.approx(0.0, abs=1e-6)
+    crowd = judge([whole, cut, broken, whole], 3, 10.0)
+    assert (crowd.streams, crowd.lost, crowd.delivered) == (4, 2, pytest.approx(0.5))
+    assert crowd.late_p99_ms == pytest.approx(0.0, abs=1e-6)

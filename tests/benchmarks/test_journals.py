@@ -20,13 +20,13 @@ CROWD = Crowd(streams=8, lost=0, delivered=1.0, late_p50_ms=1.0, late_p99_ms=3.0
 def test_small_run_writes_one_journal_per_stream() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tests.benchmarks.journals._FLUSHED_SECONDS", 0.0)
-        found = anyio.run(lambda: journals(pairs=1, streams=3, seconds=0.2, rounds=1, repeats=1))
+        report = anyio.run(lambda: journals(pairs=1, streams=3, seconds=0.2, rounds=1, repeats=1))
     # Six rounds of a single stream and two of three streams. The files of the last ones may not be there yet.
-    assert 6 <= found.value("journals at the end") <= 12
-    assert found.value("streams lost, with journals") == found.value("streams lost, without journals") == 0
-    assert found.value("CPU per chunk, with journals") > 0
-    assert found.value("without sockets: CPU per chunk, without journals") > 0
-    assert found.value("first chunk, without journals, p50") > 0
+    assert 6 <= report.value("journals at the end") <= 12
+    assert report.value("streams lost, with journals") == report.value("streams lost, without journals") == 0
+    assert report.value("CPU per chunk, with journals") > 0
+    assert report.value("without sockets: CPU per chunk, without journals") > 0
+    assert report.value("first chunk, without journals, p50") > 0
 
 
 def test_bars_are_judged_by_differences_within_pairs() -> None:
@@ -34,17 +34,17 @@ def test_bars_are_judged_by_differences_within_pairs() -> None:
     worse = msgspec.structs.replace(CROWD, delivered=0.98, lost=1)
     rounds = {"off": [Round(50.0, CROWD), Round(90.0, CROWD)], "on": [Round(51.0, CROWD), Round(93.0, worse)]}
     work = {"off": [RoundWork(30.0, 4.0), RoundWork(35.0, 5.0)], "on": [RoundWork(30.5, 5.0), RoundWork(36.5, 6.0)]}
-    found = report_of(single, rounds, work, 2, "arithmetic")
+    report = report_of(single, rounds, work, 2, "arithmetic")
     bars = {
         str(row["what"]): row["measured"].met
-        for table in found.tables
+        for table in report.tables
         for row in table.rows
         if isinstance(row["measured"], Estimate) and row["measured"].limit is not None
     }
-    assert found.value("CPU per chunk, journals add, within pairs") == 2.0
-    assert found.value("without sockets: CPU per chunk, journals add, within pairs") == 2.0
-    assert found.value("of this, on the event loop") == found.value("of this, on other threads") == 1.0
-    assert found.value("first chunk, journals add, p50 within pairs") == pytest.approx(0.2)
+    assert report.value("CPU per chunk, journals add, within pairs") == 2.0
+    assert report.value("without sockets: CPU per chunk, journals add, within pairs") == 2.0
+    assert report.value("of this, on the event loop") == report.value("of this, on other threads") == 1.0
+    assert report.value("first chunk, journals add, p50 within pairs") == pytest.approx(0.2)
     assert bars == {
         "first chunk, journals add, p50 within pairs": False,
         "without sockets: CPU per chunk, journals add, within pairs": True,

@@ -29,13 +29,13 @@ async def test_totals_monitor_judges_each_text(text, kind):
 
 def test_generated_problems_have_the_right_answer():
     for seed in range(50):
-        found = total(random.Random(seed))
-        first, *changes = (part.split() for part in found.text.rstrip(".").split(". "))
+        problem = total(random.Random(seed))
+        first, *changes = (part.split() for part in problem.text.rstrip(".").split(". "))
         value = int(first[-1])
         for words in changes:
             amount = int(words[-1])
             value = {"Add": value + amount, "Subtract": value - amount, "Multiply": value * amount}[words[0]]
-        assert str(value) == found.answer
+        assert str(value) == problem.answer
 
 
 async def test_wrong_answers_save_no_tokens():

@@ -101,12 +101,12 @@ def examine(endpoint):
 
 class TestProbe:
     def test_capable_endpoint_passes_every_check(self):
-        found = examine(Endpoint())
-        marks = {f.name: f.mark for f in found.findings}
+        diagnosis = examine(Endpoint())
+        marks = {f.name: f.mark for f in diagnosis.findings}
         assert marks == dict.fromkeys(ALL, "ok") | {"resume in reasoning": "unknown"}
-        assert found.usable
-        assert "vllm" in found["model list"].detail
-        assert "2048" in found["context length"].detail
+        assert diagnosis.usable
+        assert "vllm" in diagnosis["model list"].detail
+        assert "2048" in diagnosis["context length"].detail
 
     @pytest.mark.parametrize(
         ("lack", "name", "mark"),
@@ -127,22 +127,22 @@ class TestProbe:
     )
     def test_each_missing_capability_is_reported(self, lack, name, mark, monkeypatch):
         monkeypatch.setattr(probing, "_ABORT_SECONDS", 0.05)
-        found = examine(Endpoint(lack))
-        assert found[name].mark == mark
-        assert found[name].meaning == DOCTOR[name].bad
-        assert found["reachable"].mark == "ok"
-        assert found.usable
+        diagnosis = examine(Endpoint(lack))
+        assert diagnosis[name].mark == mark
+        assert diagnosis[name].meaning == DOCTOR[name].bad
+        assert diagnosis["reachable"].mark == "ok"
+        assert diagnosis.usable
 
     @pytest.mark.parametrize(
         ("tokenizes", "mark", "detail"), [(True, "ok", "by token ids"), (False, "no", "/tokenize")]
     )
     def test_reasoning_in_a_field_is_cut_and_continued(self, tokenizes, mark, detail):
         # Without /tokenize this server begins its answer again, as templates that close the reasoning make it do.
-        found = examine(
+        diagnosis = examine(
             ScriptedTransport(Vllm(tokenizes=tokenizes, text="<think>64 + 129 = 193</think>193"), owned_by="vllm")
         )
-        assert found["resume in reasoning"].mark == mark
-        assert detail in found["resume in reasoning"].detail
+        assert diagnosis["resume in reasoning"].mark == mark
+        assert detail in diagnosis["resume in reasoning"].detail
 
     @pytest.mark.parametrize(
         ("server", "mark", "said"),
@@ -166,9 +166,9 @@ class TestProbe:
         ],
     )
     def test_chosen_resume_mode_is_reported_with_reason(self, server, mark, said):
-        found = examine(ScriptedTransport(server, owned_by="vllm") if isinstance(server, Vllm) else server)
-        assert found["way of resuming"].mark == mark
-        assert said in found["way of resuming"].detail
+        diagnosis = examine(ScriptedTransport(server, owned_by="vllm") if isinstance(server, Vllm) else server)
+        assert diagnosis["way of resuming"].mark == mark
+        assert said in diagnosis["way of resuming"].detail
 
     @pytest.mark.parametrize(
         ("text", "mark"),
@@ -180,8 +180,8 @@ class TestProbe:
             def text(self, body, chat):
                 return text[len(WHOLE) - len(super().text(body, chat)) :]
 
-        found = examine(Other())
-        assert {found[name].mark for name in ("prefix resume", "assistant prefill")} == {mark}
+        diagnosis = examine(Other())
+        assert {diagnosis[name].mark for name in ("prefix resume", "assistant prefill")} == {mark}
 
     def test_one_equal_character_proves_no_resume(self):
         class Lucky(Endpoint):
@@ -189,8 +189,8 @@ class TestProbe:
                 rest = super().text(body, chat)
                 return rest if rest == WHOLE else rest[:1]
 
-        found = examine(Lucky())
-        assert {found[name].mark for name in ("prefix resume", "assistant prefill")} == {"no"}
+        diagnosis = examine(Lucky())
+        assert {diagnosis[name].mark for name in ("prefix resume", "assistant prefill")} == {"no"}
 
     def test_one_equal_character_proves_no_resume_in_reasoning(self):
         class Lucky(ContractServer):
@@ -200,32 +200,32 @@ class TestProbe:
         assert examine(Lucky(owner="sglang"))["resume in reasoning"].mark == "no"
 
     def test_missing_server_information_is_unknown(self):
-        found = examine(Endpoint("/slots", "/metrics", "length", "/props"))
-        assert found["abort"].mark == found["context length"].mark == "unknown"
+        diagnosis = examine(Endpoint("/slots", "/metrics", "length", "/props"))
+        assert diagnosis["abort"].mark == diagnosis["context length"].mark == "unknown"
 
     def test_doctor_uses_fallback_endpoints(self):
-        found = examine(Endpoint("/slots", "length"))
-        assert found["abort"].mark == "ok"
-        assert "1024" in found["context length"].detail
+        diagnosis = examine(Endpoint("/slots", "length"))
+        assert diagnosis["abort"].mark == "ok"
+        assert "1024" in diagnosis["context length"].detail
 
     def test_endpoint_without_known_api_is_unusable(self):
         assert not examine(Endpoint("/v1/completions", "/v1/chat/completions")).usable
 
     def test_unreachable_server_is_not_usable(self):
         endpoint = Endpoint("server")
-        found = examine(endpoint)
-        assert [f.mark for f in found.findings] == ["no"] + ["unknown"] * (len(ALL) - 1)
-        assert not found.usable
+        diagnosis = examine(endpoint)
+        assert [f.mark for f in diagnosis.findings] == ["no"] + ["unknown"] * (len(ALL) - 1)
+        assert not diagnosis.usable
         assert [request.path for request in endpoint.requests] == ["/v1/models"]
 
     def test_unlisted_model_name_is_unknown(self):
-        found = anyio.run(lambda: probe("http://host/v1", "other", transport=Endpoint()))
-        assert found["model list"].mark == "unknown"
-        assert "'m'" in found["model list"].detail
+        diagnosis = anyio.run(lambda: probe("http://host/v1", "other", transport=Endpoint()))
+        assert diagnosis["model list"].mark == "unknown"
+        assert "'m'" in diagnosis["model list"].detail
 
     def test_a_server_with_one_model_takes_any_name(self):
-        found = anyio.run(lambda: probe("http://host/v1", "other", transport=Endpoint(owner="llamacpp")))
-        assert found["model list"].mark == "ok"
+        diagnosis = anyio.run(lambda: probe("http://host/v1", "other", transport=Endpoint(owner="llamacpp")))
+        assert diagnosis["model list"].mark == "ok"
 
 
 @pytest.mark.slow
@@ -244,10 +244,10 @@ def test_real_server_passes_the_probes(capsys):
 def test_table_shows_findings_without_control_characters(monkeypatch, capsys):
     findings = (ProbeFinding("reachable", "ok", "yes\x1b[2J", "fine"), ProbeFinding("chat API", "ok", "", ""))
 
-    async def found(base_url, model, _on_progress):
+    async def diagnosis(base_url, model, _on_progress):
         return Diagnosis(base_url, model, findings)
 
-    monkeypatch.setattr(command, "_diagnosis", found)
+    monkeypatch.setattr(command, "_diagnosis", diagnosis)
     with pytest.raises(SystemExit) as caught:
         main(["doctor", "--base-url", "http://h/v1", "--model", "m"])
     assert caught.value.code == 0
@@ -275,9 +275,9 @@ def test_contract_exit_code_reports_kept_broken_or_unusable(flaw, code, monkeypa
 def test_contract_json_lists_broken_lines(monkeypatch, capsys):
     monkeypatch.setattr("interwhen.models._questions.Httpx2Transport", lambda: ContractServer("stop"))
     assert run_main("--base-url", "http://h/v1", "--model", "m", "--contract", "--json") == 1
-    found = json.loads(capsys.readouterr().out)
-    assert found["server"] == "llamacpp 9.8.7"
-    assert [line["name"] for line in found["lines"] if line["mark"] == "broken"] == ["stop"]
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["server"] == "llamacpp 9.8.7"
+    assert [line["name"] for line in printed["lines"] if line["mark"] == "broken"] == ["stop"]
 
 
 def test_journals_are_examined_without_the_contract(capsys, tmp_path):
@@ -295,22 +295,22 @@ def test_json_reports_findings_and_exit_code(capsys):
     with pytest.raises(SystemExit) as caught:
         main(["doctor", "--base-url", "http://127.0.0.1:9/v1", "--model", "m", "--json"])
     assert caught.value.code == 5
-    found = json.loads(capsys.readouterr().out)
-    assert found["findings"][0]["mark"] == "no"
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["findings"][0]["mark"] == "no"
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("vendor", ["openai", "anthropic", "gemini"])
 async def test_model_hiding_reasoning_is_usable_by_turns(vendor):
     async with ScriptedServer(Hosted(vendor, "17 * 24 = 408"), owned_by=vendor) as server:
-        found = await probe(server.base_url, "scripted")
-    assert found.usable
-    marks = {finding.name: finding.mark for finding in found.findings}
+        diagnosis = await probe(server.base_url, "scripted")
+    assert diagnosis.usable
+    marks = {finding.name: finding.mark for finding in diagnosis.findings}
     assert (marks["chat API"], marks["assistant prefill"], marks["logprobs"]) == ("ok", "no", "no")
     # Anthropic does not count the reasoning, so the doctor cannot know of it.
     assert marks["resume in reasoning"] == ("unknown" if vendor == "anthropic" else "no")
     if vendor != "anthropic":
-        assert "128 tokens of reasoning were counted, and none was sent" in found["resume in reasoning"].detail
+        assert "128 tokens of reasoning were counted, and none was sent" in diagnosis["resume in reasoning"].detail
 
 
 @pytest.mark.anyio
@@ -340,9 +340,9 @@ async def test_continued_turn_is_not_reported_as_prefill():
             return super().chat(body, "Monday Tuesday Wednesday".removeprefix(kept), call)
 
     async with ScriptedServer(Lucky("anthropic", "x"), owned_by="anthropic") as server:
-        found = await probe(server.base_url, "scripted")
-    assert found["assistant prefill"].mark == "no"
-    assert "refuses" in found["assistant prefill"].detail
+        diagnosis = await probe(server.base_url, "scripted")
+    assert diagnosis["assistant prefill"].mark == "no"
+    assert "refuses" in diagnosis["assistant prefill"].detail
 
 
 class TestJournals:
@@ -362,33 +362,33 @@ class TestJournals:
             path = folder / f"{number}.journal"
             with interwhen.run_sync(ScriptedModel(["2 + 2 = 4\n"]), "Q", journal=path) as run:
                 run.drain()
-        found = self.findings(capsys, folder)
-        assert {one["mark"] for one in found.values()} == {"ok"}
-        assert found["journals"]["detail"].startswith("3 runs, 0.0 MB of at most 1.1 GB")
+        findings = self.findings(capsys, folder)
+        assert {one["mark"] for one in findings.values()} == {"ok"}
+        assert findings["journals"]["detail"].startswith("3 runs, 0.0 MB of at most 1.1 GB")
         (folder / "0.journal").write_bytes(path.read_bytes()[:-3])
         (folder / "1.journal").write_bytes(b"not a journal")
         assert self.findings(capsys, folder)["complete"]["mark"] == "ok"  # they may still be written
         for path in folder.iterdir():
             os.utime(path, (0, 0))
-        found = self.findings(capsys, folder)
-        assert (found["complete"]["mark"], found["complete"]["detail"]) == (
+        findings = self.findings(capsys, folder)
+        assert (findings["complete"]["mark"], findings["complete"]["detail"]) == (
             "no",
             "of the newest 3: 1 without an end, 2 damaged",
         )
 
     def test_journal_limits_come_from_configuration(self, folder, capsys):
         Path("interwhen.toml").write_text(f'[journal]\npath = "{folder}"\nmax_bytes = 5_000_000\nmax_days = 2\n')
-        found = self.findings(capsys, "journals")
-        assert "of at most 5.0 MB" in found["journals"]["detail"]
-        assert found["journals"]["meaning"].endswith("after 2 days")
+        findings = self.findings(capsys, "journals")
+        assert "of at most 5.0 MB" in findings["journals"]["detail"]
+        assert findings["journals"]["meaning"].endswith("after 2 days")
 
     def test_a_configured_directory_is_examined_after_the_endpoint(self, folder, monkeypatch, capsys):
-        async def found(base_url, model, _on_progress):
+        async def diagnosis(base_url, model, _on_progress):
             return Diagnosis(
                 base_url, model, (ProbeFinding("reachable", "ok", "", ""), ProbeFinding("chat API", "ok", "", ""))
             )
 
-        monkeypatch.setattr(command, "_diagnosis", found)
+        monkeypatch.setattr(command, "_diagnosis", diagnosis)
         monkeypatch.setenv("INTERWHEN_JOURNAL_PATH", str(folder))
         assert run_main("--base-url", "http://h/v1", "--model", "m") == 0
         assert "is writable" in " ".join(capsys.readouterr().out.split())
@@ -398,8 +398,8 @@ class TestJournals:
 
     def test_unwritable_journal_directory_is_reported(self, folder, capsys):
         (folder / "file").write_text("")
-        found = self.findings(capsys, folder / "file", code=5)
-        assert found["journal directory"]["mark"] == "no"
+        findings = self.findings(capsys, folder / "file", code=5)
+        assert findings["journal directory"]["mark"] == "no"
 
     @pytest.mark.parametrize(
         ("text", "mark", "detail"),
@@ -418,8 +418,8 @@ class TestJournals:
             return httpx2.Response(200, content=text)
 
         monkeypatch.setattr(httpx2, "get", get)
-        found = self.findings(capsys, folder, "--base-url", "http://host:1/v1")["lost journals"]
-        assert (found["mark"], detail in found["detail"]) == (mark, True)
+        finding = self.findings(capsys, folder, "--base-url", "http://host:1/v1")["lost journals"]
+        assert (finding["mark"], detail in finding["detail"]) == (mark, True)
 
     def test_journals_and_contract_options_exclude_each_other(self, folder, capsys):
         assert run_main("--journals", str(folder), "--contract") == 2

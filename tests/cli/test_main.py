@@ -314,9 +314,9 @@ def test_output_that_cannot_be_written_is_no_traceback(arguments):
     full = Path("/dev/full")
     if full.exists():
         with full.open("w") as out:
-            found = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
-        assert (found.returncode, found.stderr.count("\n")) == (2, 1)
-        assert found.stderr.startswith("error: the disk must have room for the output")
+            completed = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+        assert (completed.returncode, completed.stderr.count("\n")) == (2, 1)
+        assert completed.stderr.startswith("error: the disk must have room for the output")
 
 
 @pytest.mark.parametrize("group", ["bench", "verifiers", "policy", "precompute"])

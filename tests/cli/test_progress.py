@@ -177,17 +177,17 @@ def commands(parent=app, path=()):
     for name in parent:
         if name.startswith("-"):
             continue
-        found = parent[name]
-        if found.default_command is not None:
-            yield " ".join((*path, name)), found
-        yield from commands(found, (*path, name))
+        command = parent[name]
+        if command.default_command is not None:
+            yield " ".join((*path, name)), command
+        yield from commands(command, (*path, name))
 
 
 def test_long_commands_have_progress_and_json():
-    found = dict(commands())
-    assert len(found) > 25
-    assert not (LIVE.keys() | QUICK.keys() | NO_JSON.keys()) - found.keys()
-    for name, command in found.items():
+    by_name = dict(commands())
+    assert len(by_name) > 25
+    assert not (LIVE.keys() | QUICK.keys() | NO_JSON.keys()) - by_name.keys()
+    for name, command in by_name.items():
         if name in LIVE or name in QUICK:
             continue
         module = importlib.import_module(command.default_command.__module__)

@@ -228,8 +228,8 @@ def test_ctrl_c_ends_a_hanging_run(where, child, path, tmp_path):
         == f"error: interrupted\nto resume: interwhen resume {path} --model local{''.join(f' -m {name}' for name in monitors[1:])}\n"
     )
     assert seconds < PROMPT_SECONDS
-    found = interwhen.journal.read_journal(path)
-    assert found.left_out == 0
+    journal = interwhen.journal.read_journal(path)
+    assert journal.left_out == 0
     assert interwhen.replay(path).text.startswith("1+1=2\n")
     if where == "in_process":
         _assert_gone(worker)

@@ -190,8 +190,8 @@ def server():
         return events(lines, api="chat" if "chat" in request.path else "completions")
 
     running = ScriptedServer(script, owned_by=HOSTILE)
-    with start_blocking_portal() as portal, portal.wrap_async_context_manager(running) as found:
-        yield found
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(running) as scripted:
+        yield scripted
 
 
 MAIN = "from interwhen.cli._main import main; main()"
@@ -311,11 +311,11 @@ def test_gateway_log_cannot_be_forged(server):
     ) as process:
         os.close(theirs)
         written = b""
-        while not (found := re.search(rb"serving (http://\S+)", written)):
+        while not (match := re.search(rb"serving (http://\S+)", written)):
             written += os.read(ours, 65536)
         for said in ("hello", "FAIL", "BROKEN", HOSTILE):
             body = {"model": f"m{HOSTILE}", "prompt": said, "stream": said == "hello"}
-            httpx2.post(f"{found[1].decode()}/completions", json=body, timeout=60)
+            httpx2.post(f"{match[1].decode()}/completions", json=body, timeout=60)
         process.terminate()
         try:
             while data := os.read(ours, 65536):

@@ -50,10 +50,10 @@ def test_output_shows_rates_and_cases(cli_run, traces):
 
 def test_json_is_one_object_with_every_case(cli_run, traces):
     code, out, _err = cli_run("arithmetic:rounding=exact", traces, "--json")
-    found = json.loads(out)
+    printed = json.loads(out)
     assert code == 0
-    assert (found["score"]["recall"]["hits"], found["score"]["recall"]["of"]) == (1, 2)
-    assert [case["trace"]["name"] for case in found["cases"]["false_alarms"]] == ["mislabelled"]
+    assert (printed["score"]["recall"]["hits"], printed["score"]["recall"]["of"]) == (1, 2)
+    assert [case["trace"]["name"] for case in printed["cases"]["false_alarms"]] == ["mislabelled"]
     assert out.count("\n") == 1
     assert "\x1b" not in out
 
@@ -69,8 +69,8 @@ def test_json_is_one_object_with_every_case(cli_run, traces):
     ],
 )
 def test_bars_decide_the_exit_code(cli_run, traces, bars, code, why):
-    found, _out, err = cli_run("arithmetic", traces, *bars)
-    assert found == code
+    exit_code, _out, err = cli_run("arithmetic", traces, *bars)
+    assert exit_code == code
     assert why in err
 
 

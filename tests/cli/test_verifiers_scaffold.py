@@ -18,11 +18,11 @@ import interwhen_verifiers
 
 
 def run(*command, cwd):
-    found = subprocess.run(
+    completed = subprocess.run(
         [str(part) for part in command], cwd=cwd, capture_output=True, text=True, timeout=300, check=False
     )
-    assert found.returncode == 0, found.stdout + found.stderr
-    return found.stdout
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    return completed.stdout
 
 
 @pytest.mark.parametrize(

@@ -51,17 +51,17 @@ async def outcome(client, api="chat", **options):
     # The exception is `None` if none was raised.
     seen = []
     try:
-        found = await ask(client, api, **options)
+        answer = await ask(client, api, **options)
         if options.get("stream"):
-            if hasattr(found, "__aiter__"):
-                async for chunk in found:
+            if hasattr(answer, "__aiter__"):
+                async for chunk in answer:
                     seen.append(chunk)  # noqa: PERF401  what came before an error counts
             else:
                 import anyio.to_thread
 
-                await anyio.to_thread.run_sync(lambda: seen.extend(found_one for found_one in _each(found, seen)))
+                await anyio.to_thread.run_sync(lambda: seen.extend(found_one for found_one in _each(answer, seen)))
         else:
-            seen.append(found)
+            seen.append(answer)
     except Exception as error:  # noqa: BLE001
         return seen, error
     return seen, None

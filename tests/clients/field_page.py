@@ -55,9 +55,9 @@ def page():
     lines.append("")
     for api, table in FIELDS.items():
         lines += [f"## `/v1/{'chat/completions' if api == 'chat' else api}`\n", "| kind | fields |", "|---|---|"]
-        found = list(rows(table))
+        fields = list(rows(table))
         for kind in KINDS:
-            if names := [f"`{name}`" for name, each in found if each == kind]:
+            if names := [f"`{name}`" for name, each in fields if each == kind]:
                 lines.append(f"| `{kind}` | {', '.join(names)} |")
         lines.append("")
     events = ", ".join(f"`{name}`" for name in READ_EVENTS)

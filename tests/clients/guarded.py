@@ -24,5 +24,5 @@ def make(kind, ran, **options):
 
 
 async def use(tool, *args, **options):
-    found = tool(*args, **options)
-    return await found if hasattr(found, "__await__") else found
+    returned = tool(*args, **options)
+    return await returned if hasattr(returned, "__await__") else returned

@@ -42,10 +42,10 @@ def test_each_record_is_one_line_and_reads_back(audit, tmp_path):
     for number in range(20):
         file.write(record(number))
     file.close()
-    found = lines(tmp_path / "audit.jsonl")
-    assert [int(line["call_id"], 16) for line in found] == list(range(20))
-    assert found[0]["schema"] == SCHEMA
-    assert msgspec.convert(found[3], CallRecord).call_id == f"{3:032x}"
+    records = lines(tmp_path / "audit.jsonl")
+    assert [int(line["call_id"], 16) for line in records] == list(range(20))
+    assert records[0]["schema"] == SCHEMA
+    assert msgspec.convert(records[3], CallRecord).call_id == f"{3:032x}"
     assert stat.S_IMODE((tmp_path / "audit.jsonl").stat().st_mode) == 0o600
 
 
@@ -64,8 +64,8 @@ def test_files_rotate_and_the_oldest_goes(audit, tmp_path):
     file.close()
     parts = sorted(path.name for path in tmp_path.iterdir())
     assert parts == ["audit.jsonl", "audit.jsonl.1", "audit.jsonl.2"]
-    found = [int(line["call_id"], 16) for name in reversed(parts) for line in lines(tmp_path / name)]
-    assert found == list(range(30))[-len(found) :]
+    numbers = [int(line["call_id"], 16) for name in reversed(parts) for line in lines(tmp_path / name)]
+    assert numbers == list(range(30))[-len(numbers) :]
     assert all((tmp_path / name).stat().st_size <= 2048 for name in parts)
 
 
@@ -89,10 +89,10 @@ def test_records_lost_to_a_full_disk_are_counted(audit, tmp_path, monkeypatch):
     file.write(record(2))
     file.close()
     assert file.dropped == 1
-    found = (tmp_path / "audit.jsonl").read_bytes().split(b"\n")
-    assert json.loads(found[0])["call_id"] == f"{0:032x}"
-    assert len(found[1]) == 10  # what the disk took of the lost record, on a line of its own
-    assert json.loads(found[2])["call_id"] == f"{2:032x}"
+    written = (tmp_path / "audit.jsonl").read_bytes().split(b"\n")
+    assert json.loads(written[0])["call_id"] == f"{0:032x}"
+    assert len(written[1]) == 10  # what the disk took of the lost record, on a line of its own
+    assert json.loads(written[2])["call_id"] == f"{2:032x}"
 
 
 def test_a_path_that_cannot_be_written_is_counted(tmp_path):

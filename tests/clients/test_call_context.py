@@ -46,16 +46,16 @@ def asking(api, question, **more):
     return {field: value, **more}
 
 
-def text_of(found, api, *, stream):
+def text_of(answer, api, *, stream):
     if api == "responses":
         return (
-            "".join(each.delta for each in found if each.type == "response.output_text.delta")
+            "".join(each.delta for each in answer if each.type == "response.output_text.delta")
             if stream
-            else found.output_text
+            else answer.output_text
         )
     if not stream:
-        return found.choices[0].message.content if api == "chat" else found.choices[0].text
-    choices = [chunk.choices[0] for chunk in found if chunk.choices]
+        return answer.choices[0].message.content if api == "chat" else answer.choices[0].text
+    choices = [chunk.choices[0] for chunk in answer if chunk.choices]
     return "".join((each.delta.content if api == "chat" else each.text) or "" for each in choices)
 
 
@@ -66,10 +66,10 @@ async def test_stored_answers_are_returned_without_asking_the_server(kind, strea
     server = serve(told(api=api))
     context = {"name": "wages", "store": place}
     client = interwhen.wrap(clients(KINDS[kind], server), monitors=[passing()], context=context)
-    found = await ask(client, api, stream=stream, **asking(api, QUESTION))
-    chunks = await read(found) if stream else None
-    assert text_of(chunks if stream else found, api, stream=stream) == ANSWER
-    result = (chunks[-1] if stream else found).interwhen.result
+    answer = await ask(client, api, stream=stream, **asking(api, QUESTION))
+    chunks = await read(answer) if stream else None
+    assert text_of(chunks if stream else answer, api, stream=stream) == ANSWER
+    result = (chunks[-1] if stream else answer).interwhen.result
     assert not [request for request in server.requests if request.method == "POST"]
     assert result.text == ANSWER
     assert result.status == "verified"
@@ -87,8 +87,8 @@ async def test_passages_stand_before_the_question_in_the_request(stream, api, pl
     client = interwhen.wrap(
         clients(openai.AsyncOpenAI, server), context={"name": "wages", "store": place, "passages": 500}
     )
-    found = await ask(client, api, stream=stream, **asking(api, OTHER))
-    last = (await read(found))[-1] if stream else found
+    answer = await ask(client, api, stream=stream, **asking(api, OTHER))
+    last = (await read(answer))[-1] if stream else answer
     [request] = [request for request in server.requests if request.method == "POST"]
     sent = request.json
     said = sent["messages"][-1]["content"] if api == "chat" else sent["prompt" if api == "completions" else "input"]
@@ -125,8 +125,8 @@ async def test_a_call_chooses_another_context_or_none(place, serve, clients, tmp
     client = interwhen.wrap(clients(openai.AsyncOpenAI, server), context={"name": "wages", "store": place})
 
     async def used(value):
-        found = await ask(client, interwhen={"context": value, "monitors": [passing()]}, **asking("chat", OTHER))
-        return found.interwhen.result.context
+        answer = await ask(client, interwhen={"context": value, "monitors": [passing()]}, **asking("chat", OTHER))
+        return answer.interwhen.result.context
 
     assert (await used("more")).name == "more"
     assert await used(None) is None
@@ -135,8 +135,8 @@ async def test_a_call_chooses_another_context_or_none(place, serve, clients, tmp
     with pytest.raises(UsageError, match="context must be the name of a prepared context"):
         await used(7)
     # Without monitors, strategy and context the call passes through.
-    found = await ask(client, interwhen=False, **asking("chat", OTHER))
-    assert not hasattr(found, "interwhen")
+    bare = await ask(client, interwhen=False, **asking("chat", OTHER))
+    assert not hasattr(bare, "interwhen")
 
 
 def test_wrapping_with_a_missing_or_malformed_context_raises(tmp_path):
@@ -161,10 +161,10 @@ def test_wrapping_with_a_missing_or_malformed_context_raises(tmp_path):
 async def test_requests_for_more_than_text_skip_stored_answers(more, place, serve, clients):
     server = serve(told())
     client = interwhen.wrap(clients(openai.AsyncOpenAI, server), context={"name": "wages", "store": place})
-    found = await ask(client, **asking("chat", QUESTION, **more))
-    assert found.choices[0].message.content == "180\n"
-    use = found.interwhen.result.context
-    assert (use.used, found.interwhen.result.precomputed) == ("none", ())
+    answer = await ask(client, **asking("chat", QUESTION, **more))
+    assert answer.choices[0].message.content == "180\n"
+    use = answer.interwhen.result.context
+    assert (use.used, answer.interwhen.result.precomputed) == ("none", ())
     assert next(iter(more)) in use.why or "tokens" in use.why
 
 
@@ -174,9 +174,9 @@ async def test_the_server_continues_a_refuted_stored_answer(place, serve, client
     client = interwhen.wrap(
         clients(openai.AsyncOpenAI, server), monitors=[monitor], context={"name": "wages", "store": place}
     )
-    found = await ask(client, **asking("chat", QUESTION))
-    assert found.choices[0].message.content == "45 * 4 = 180\nAnswer: 200\n"
-    assert [violation.quote for violation in found.interwhen.result.violations] == ["Answer: 180"]
+    answer = await ask(client, **asking("chat", QUESTION))
+    assert answer.choices[0].message.content == "45 * 4 = 180\nAnswer: 200\n"
+    assert [violation.quote for violation in answer.interwhen.result.violations] == ["Answer: 180"]
 
 
 @pytest.mark.parametrize("reading", ["gate", "final"])
@@ -200,11 +200,11 @@ async def test_strategies_receive_passages_but_never_stored_answers(place, serve
         strategy="best-of-n:n=2",
         context={"name": "wages", "store": place, "passages": 500},
     )
-    found = await ask(client, **asking("chat", OTHER))
-    assert found.interwhen.result.context.used == "passages"
+    answer = await ask(client, **asking("chat", OTHER))
+    assert answer.interwhen.result.context.used == "passages"
     assert {request.json["messages"][-1]["content"] for request in server.requests} == {LEAD + OTHER}
-    found = await ask(client, **asking("chat", QUESTION))
-    assert (found.interwhen.result.context.used, found.choices[0].message.content) == ("none", "180\n")
+    answer = await ask(client, **asking("chat", QUESTION))
+    assert (answer.interwhen.result.context.used, answer.choices[0].message.content) == ("none", "180\n")
 
 
 async def test_calls_succeed_without_context_when_store_is_locked(place, serve, clients):
@@ -215,12 +215,12 @@ async def test_calls_succeed_without_context_when_store_is_locked(place, serve, 
     client._interwhen_settings.context.source.opened_store().shelf._connection.execute("PRAGMA journal_mode = DELETE")
     other.execute("BEGIN EXCLUSIVE")
     try:
-        found = await ask(client, **asking("chat", QUESTION))
+        answer = await ask(client, **asking("chat", QUESTION))
     finally:
         other.close()
-    assert found.choices[0].message.content == "180\n"
-    assert found.interwhen.result.context.used == "unavailable"
-    assert "locked" in found.interwhen.result.context.why
+    assert answer.choices[0].message.content == "180\n"
+    assert answer.interwhen.result.context.used == "unavailable"
+    assert "locked" in answer.interwhen.result.context.why
 
 
 async def test_calls_pause_background_work_of_in_process_contexts(serve, clients):
@@ -230,8 +230,8 @@ async def test_calls_pause_background_work_of_in_process_contexts(serve, clients
     await pre.work()
     client = interwhen.wrap(clients(openai.AsyncOpenAI, server), context=ref)
     changes = pre.foreground_gate._changes
-    found = await ask(client, **asking("chat", OTHER))
-    assert found.interwhen.result.context.used == "passages"
+    answer = await ask(client, **asking("chat", OTHER))
+    assert answer.interwhen.result.context.used == "passages"
     assert pre.foreground_gate._changes == changes + 2  # it began and ended
 
 

@@ -18,8 +18,8 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def logs():
-    with structlog.testing.capture_logs() as found:
-        yield found
+    with structlog.testing.capture_logs() as captured:
+        yield captured
 
 
 def ended(logs):
@@ -43,11 +43,11 @@ def audited(tmp_path, serve, clients):
             clients(KINDS[kind], serve(script)), monitors=monitors or [word(good="good")], audit=settings, **options
         )
 
-        def found():
+        def entries():
             open_audit(settings).close()
             return records(path)
 
-        return client, found
+        return client, entries
 
     return make
 
@@ -59,11 +59,11 @@ async def test_each_call_gets_one_record_without_its_content(kind, stream, api, 
     def script(request):
         return events(["one\n", "BAD\n"] if request.number == 0 else ["\n"], api=api)
 
-    client, found = audited(script, kind)
+    client, entries = audited(script, kind)
     traced = {"traceparent": f"00-{'a1' * 16}-{'b2' * 8}-01"}
     answer = await ask(client, api, stream=stream, extra_headers=traced)
     info = (await read(answer))[-1].interwhen if stream else answer.interwhen
-    [line] = found()
+    [line] = entries()
     assert line["call_id"] == info.call_id
     assert len(line["call_id"]) == 32
     assert (line["trace_id"], line["source"], line["api"], line["model"]) == ("a1" * 16, "wrap", api, "m")
@@ -87,23 +87,23 @@ async def test_each_call_gets_one_record_without_its_content(kind, stream, api, 
 
 
 async def test_content_is_kept_if_it_is_asked_for(audited):
-    client, found = audited(
+    client, entries = audited(
         lambda _: events(["one\n", "BAD\n"], api="chat"), content=True, monitors=[word()], budgets={"remedies": 0}
     )
     await ask(client)
-    [line] = found()
+    [line] = entries()
     assert line["content"]["prompt"][0]["content"] == "q"
     assert line["content"]["text"] == "one\n"
     assert line["content"]["whys"] == ["BAD is no word"]
 
 
 async def test_failed_and_cancelled_calls_are_recorded(audited):
-    client, found = audited(lambda _: reply(404, b'{"error": {"message": "no such model"}}'))
+    client, entries = audited(lambda _: reply(404, b'{"error": {"message": "no such model"}}'))
     with pytest.raises(openai.NotFoundError):
         await ask(client)
-    [line] = found()
+    [line] = entries()
     assert line["outcome"] == "failed"
-    client, found = audited(lambda _: (*events(["one\n"], api="chat")[:-2], Sleep(60)))
+    client, entries = audited(lambda _: (*events(["one\n"], api="chat")[:-2], Sleep(60)))
     begun = anyio.Event()
 
     async def read_on():
@@ -115,9 +115,9 @@ async def test_failed_and_cancelled_calls_are_recorded(audited):
         await begun.wait()
         group.cancel_scope.cancel()
     with anyio.fail_after(60):
-        while len(found()) < 2:
+        while len(entries()) < 2:
             await anyio.sleep(0.02)
-    assert found()[1]["outcome"] in ("abstained", "unverified")
+    assert entries()[1]["outcome"] in ("abstained", "unverified")
 
 
 async def test_an_answer_is_delivered_even_if_recording_fails(audited, logs, monkeypatch):
@@ -131,9 +131,9 @@ async def test_an_answer_is_delivered_even_if_recording_fails(audited, logs, mon
 
 
 async def test_records_name_the_strategy_and_its_request_count(audited):
-    client, found = audited(lambda _: events(["one\n"], api="chat"), strategy="best-of-n:n=3", monitors=[passing()])
+    client, entries = audited(lambda _: events(["one\n"], api="chat"), strategy="best-of-n:n=3", monitors=[passing()])
     await ask(client)
-    [line] = found()
+    [line] = entries()
     assert (line["strategy"], line["ledger"]["requests"]) == ("best-of-n:n=3", 3)
 
 
@@ -175,15 +175,15 @@ async def test_a_call_journal_holds_its_run_and_record(kind, stream, serve, clie
     assert path.name == f"{info.call_id}.journal"
     assert info.result.journal.path == str(path)
     assert key.encode() not in path.read_bytes()
-    found = interwhen.journal.read_journal(path)
-    assert (found.header.call.call_id, found.header.call.source, found.header.call.api) == (
+    journal = interwhen.journal.read_journal(path)
+    assert (journal.header.call.call_id, journal.header.call.source, journal.header.call.api) == (
         info.call_id,
         "wrap",
         "chat",
     )
-    assert found.call["outcome"] == "steps verified"
-    assert found.call["journal"] == path.name
-    assert found.call["content"] is None
+    assert journal.call["outcome"] == "steps verified"
+    assert journal.call["journal"] == path.name
+    assert journal.call["content"] is None
     assert interwhen.replay(path).differences == ()
     assert [one.remedy for one in interwhen.journal.timeline(path).remedies] == ["repair"]
 
@@ -197,13 +197,13 @@ async def test_a_journal_names_its_monitors_with_their_options(serve, clients, t
     await ask(client, "chat", stream=False, interwhen={"reading": "gate"})
     JournalDirectory.at(JournalSettings(**journals)).close()
     [path] = (tmp_path / "journals").iterdir()
-    found = interwhen.journal.read_journal(path)
-    assert [one.untrusted_spec for one in found.header.monitors] == [*named[:2], None]
-    assert [one.fields["delivery"] for one in found.header.monitors[:2]] == ["gate", "gate"]
-    assert all("spec" not in one.fields for one in found.header.monitors)
+    journal = interwhen.journal.read_journal(path)
+    assert [one.untrusted_spec for one in journal.header.monitors] == [*named[:2], None]
+    assert [one.fields["delivery"] for one in journal.header.monitors[:2]] == ["gate", "gate"]
+    assert all("spec" not in one.fields for one in journal.header.monitors)
     arithmetic = interwhen.load_monitor(named[0])
-    assert found.header.verifiers[0].version == arithmetic.verifier.version
-    again = [interwhen.load_monitor(one.untrusted_spec) for one in found.header.monitors[:2]]
+    assert journal.header.verifiers[0].version == arithmetic.verifier.version
+    again = [interwhen.load_monitor(one.untrusted_spec) for one in journal.header.monitors[:2]]
     assert [(one.name, one.level, one.verifier.deadline) for one in again] == [
         ("arithmetic", "explain", arithmetic.verifier.deadline),
         ("second", "witness", 2.5),

@@ -44,10 +44,10 @@ async def test_parsed_raw_responses_carry_supervision_facts(api, kind, serve, cl
 
     if kind == "async":
         async with resource(client).with_streaming_response.create(**asked) as response:
-            found = await response.parse()
+            parsed = await response.parse()
     else:
-        found = await anyio.to_thread.run_sync(read)
-    assert supervision_info(found).result.status == "verified"
+        parsed = await anyio.to_thread.run_sync(read)
+    assert supervision_info(parsed).result.status == "verified"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -64,24 +64,24 @@ async def test_stream_helper_final_answers_carry_supervision_facts(api, kind, se
     if kind == "async":
         async with resource(client).stream(**asked) as stream:
             seen = [event async for event in stream]
-            found = await getattr(stream, final)()
+            answer = await getattr(stream, final)()
     else:
-        seen, found = await anyio.to_thread.run_sync(read)
-    assert supervision_info(found).result.status == "verified"
-    assert [check.key for check in supervision_info(found).verdicts] == ["one", "two"]
+        seen, answer = await anyio.to_thread.run_sync(read)
+    assert supervision_info(answer).result.status == "verified"
+    assert [check.key for check in supervision_info(answer).verdicts] == ["one", "two"]
     chunks = [event.chunk for event in seen if event.type == "chunk"] if api == "chat" else seen
     assert chunks
     assert all(supervision_info(chunk) is not None for chunk in chunks)
     assert supervision_info(chunks[-1]).result.status == "verified"
-    assert supervision_info(found).call_id == supervision_info(chunks[-1]).call_id != ""
+    assert supervision_info(answer).call_id == supervision_info(chunks[-1]).call_id != ""
 
 
 async def test_an_unsupervised_stream_helper_carries_no_supervision_facts(serve, clients):
     client = wrap(clients(openai.AsyncOpenAI, serve(one_two("chat"))), [passing()])
     async with client.chat.completions.stream(**ASK, interwhen=False) as stream:
-        found = await stream.get_final_completion()
-    assert found.choices[0].message.content == "one\ntwo"
-    assert supervision_info(found) is None
+        completion = await stream.get_final_completion()
+    assert completion.choices[0].message.content == "one\ntwo"
+    assert supervision_info(completion) is None
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -91,10 +91,10 @@ async def test_beta_responses_are_supervised(kind, stream, serve, clients):
     server = serve(lambda request: writers[request.number % 2]().steps())
     client = wrap(clients(KINDS[kind], server), [word(remedy=interwhen.Resample())])
     options = {"model": "m", "input": "q", "stream": stream, "interwhen": {"reading": "gate"}}
-    found = await in_its_way(client, lambda: client.beta.responses.create(**options))
-    last = (await read(found))[-1] if stream else found
+    answer = await in_its_way(client, lambda: client.beta.responses.create(**options))
+    last = (await read(answer))[-1] if stream else answer
     assert last.interwhen.result.text == "fine\n"
-    response = last.response if stream else found
+    response = last.response if stream else answer
     assert type(response) is openai.types.beta.BetaResponse
     assert response.output[-1].content[0].text == "fine\n"
     assert [post.path for post in server.posts] == ["/v1/responses?beta=true"] * 2

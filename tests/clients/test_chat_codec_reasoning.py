@@ -32,11 +32,11 @@ async def test_mistakes_between_think_tags_are_corrected_there(resume, mode, rea
     server = serve(lambda request: events(answers[request.number], api="chat"))
     monitors = [word(phase="reasoning"), passing()]
     client = wrap(clients(KINDS[kind], server), monitors, reading=reading, resume=resume)
-    found = await ask(client, stream=stream)
-    chunks = await read(found) if stream else []
-    result = (chunks[-1] if stream else found).interwhen.result
+    answer = await ask(client, stream=stream)
+    chunks = await read(answer) if stream else []
+    result = (chunks[-1] if stream else answer).interwhen.result
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
-    text = text if stream else found.choices[0].message.content
+    text = text if stream else answer.choices[0].message.content
     assert text == result.text == f"<think>so\nBAD\n{ADVICE}ok\n</think>not BAD here\n"
     assert result.reasoning == f"so\nBAD\n{ADVICE}ok\n"
     assert result.answer == "not BAD here\n"
@@ -87,11 +87,11 @@ async def test_a_chat_with_hidden_reasoning_passes_unchanged(stream, kind, serve
 async def test_a_chat_that_hides_its_reasoning_is_corrected(stream, kind, serve, clients):
     server = serve(lambda request: hiding([["We see ", "BAD", " news\n"], ["It is news.\n"]][request.number]))
     client = wrap(clients(KINDS[kind], server), [word(good="good")], reading="gate")
-    found = await ask(client, stream=stream)
-    chunks = await read(found) if stream else []
-    result = (chunks[-1] if stream else found).interwhen.result
+    answer = await ask(client, stream=stream)
+    chunks = await read(answer) if stream else []
+    result = (chunks[-1] if stream else answer).interwhen.result
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
-    assert (text if stream else found.choices[0].message.content) == result.text == "We see good\nIt is news.\n"
+    assert (text if stream else answer.choices[0].message.content) == result.text == "We see good\nIt is news.\n"
     assert (result.status, result.resume.mode, result.reasoning) == ("unverified", "turn", "")
     assert server.posts[1].json["messages"][1] == {"role": "assistant", "content": "We see good\n"}
 
@@ -120,12 +120,12 @@ async def test_a_response_that_hides_its_reasoning_is_corrected(what, stream, ki
 
     server = serve(script)
     client = wrap(clients(KINDS[kind], server), [word(good="good") if what == "text" else no_call_with()])
-    found = await ask(client, "responses", stream=stream, tools=[TOOL])
-    seen = await read(found) if stream else []
-    last = seen[-1] if stream else found
+    answer = await ask(client, "responses", stream=stream, tools=[TOOL])
+    seen = await read(answer) if stream else []
+    last = seen[-1] if stream else answer
     result = last.interwhen.result
     assert (result.status, result.resume.mode, result.reasoning) == ("verified", "turn", "")
-    response = last.response if stream else found
+    response = last.response if stream else answer
     # The reasoning must be given back with the calls of the same request, by who makes them.
     reasoning = [item.encrypted_content for item in response.output if item.type == "reasoning"]
     assert reasoning == ["gAAA_resp_1"]

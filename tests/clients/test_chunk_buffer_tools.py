@@ -33,27 +33,27 @@ def pieces_of(index, call, size):
 
 
 def called(*calls, finish="tool_calls", size=4):
-    found = [
+    events = [
         said({"tool_calls": [piece]}) for index, call in enumerate(calls) for piece in pieces_of(index, call, size)
     ]
-    return [*found, said({}, finish), DONE]
+    return [*events, said({}, finish), DONE]
 
 
 def by_turns(*calls, finish="tool_calls", size=4):
     rounds = zip_longest(*(pieces_of(index, call, size) for index, call in enumerate(calls)))
-    found = [said({"tool_calls": [piece]}) for pieces in rounds for piece in pieces if piece is not None]
-    return [*found, said({}, finish), DONE]
+    events = [said({"tool_calls": [piece]}) for pieces in rounds for piece in pieces if piece is not None]
+    return [*events, said({}, finish), DONE]
 
 
 def calls_in(parts):
-    found = {}
+    calls = {}
     for part in parts:
         for choice in part.chunk()["choices"]:
             for piece in choice["delta"].get("tool_calls") or ():
-                call = found.setdefault(piece["index"], {"name": "", "arguments": ""})
+                call = calls.setdefault(piece["index"], {"name": "", "arguments": ""})
                 call["name"] += piece["function"].get("name") or ""
                 call["arguments"] += piece["function"].get("arguments") or ""
-    return [(call["name"], call["arguments"]) for call in found.values()]
+    return [(call["name"], call["arguments"]) for call in calls.values()]
 
 
 def finish_of(parts):
@@ -366,15 +366,15 @@ async def test_with_the_sdk(kind, stream, serve, clients):
 
     server = serve(script)
     client = wrap(clients(KINDS[kind], server), [no_call_with()])
-    found = await ask(client, stream=stream, tools=TOOLS)
+    answer = await ask(client, stream=stream, tools=TOOLS)
     if stream:
-        chunks = await read(found)
+        chunks = await read(answer)
         pieces = [chunk.choices[0].delta.tool_calls for chunk in chunks if chunk.choices[0].delta.tool_calls]
         arguments = "".join(piece[0].function.arguments or "" for piece in pieces)
         result = chunks[-1].interwhen.result
     else:
-        arguments = found.choices[0].message.tool_calls[0].function.arguments
-        result = found.interwhen.result
+        arguments = answer.choices[0].message.tool_calls[0].function.arguments
+        result = answer.interwhen.result
     assert arguments == '{"to": "home"}'
     assert result.status == "verified"
     assert len(server.posts) == 2

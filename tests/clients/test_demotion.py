@@ -27,8 +27,8 @@ def test_only_monitors_above_the_refutation_limit_are_demoted(caplog):
     demotion.on_change = lambda *what: told.append(what)
     both = (WORD, passing())
     with caplog.at_level(logging.WARNING, "interwhen"):
-        for found in ((), ("word",), ("word",)):
-            demotion.saw(both, ended(*found))
+        for names in ((), ("word",), ("word",)):
+            demotion.saw(both, ended(*names))
         assert deliveries(demotion, *both) == ["gate", "gate"], "the share is of whole windows"
         demotion.saw(both, ended("word"))
     assert deliveries(demotion, *both) == ["observe", "gate"]

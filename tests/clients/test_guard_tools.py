@@ -90,14 +90,14 @@ async def test_wrong_arguments_are_the_tool_s_own_error(kind):
 
 async def test_a_plain_guarded_tool_works_from_many_threads():
     move = make("plain", [], calls=[no_call_with()], on_refused=str)
-    found = []
+    texts = []
     threads = [
-        threading.Thread(target=lambda n=n: found.append(move(f"BAD{n}" if n % 2 else "home"))) for n in range(20)
+        threading.Thread(target=lambda n=n: texts.append(move(f"BAD{n}" if n % 2 else "home"))) for n in range(20)
     ]
     for thread in threads:
         thread.start()
     await anyio.to_thread.run_sync(lambda: [thread.join() for thread in threads])
-    assert sorted(text.startswith("moved") for text in found) == [False] * 10 + [True] * 10
+    assert sorted(text.startswith("moved") for text in texts) == [False] * 10 + [True] * 10
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ async def test_results_of_generators_are_refused_at_once(tool):
     with pytest.raises(UsageError, match="returns its result whole"):
         guard(tool, results=[word()])
     watched = guard(tool, calls=[no_call_with()])
-    found = watched("home")
-    assert ([each async for each in found] if tool is async_pieces else list(found)) == ["home"]
+    pieces = watched("home")
+    assert ([each async for each in pieces] if tool is async_pieces else list(pieces)) == ["home"]
     with pytest.raises(Refused):
         watched("BAD")

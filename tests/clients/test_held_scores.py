@@ -71,8 +71,8 @@ async def test_a_gate_withholds_tokens_until_text_is_checked(api, reading):
     )
     parts = []
     try:
-        while found := await supervised.parts():
-            parts += found
+        while batch := await supervised.parts():
+            parts += batch
     finally:
         await supervised.aclose()
     said, early = "", []
@@ -167,14 +167,14 @@ def test_events_of_the_responses_api_wait_too():
 @given(st.lists(st.sampled_from(["a", "ab", "b", "</s>", ""]), max_size=8), st.integers(0, 6), st.data())
 def test_no_token_is_shown_before_its_text(tokens, lag, draw):
     text = "".join(token for token in tokens if token != "</s>")
-    held, said, sent, found = HeldTokens(), "", 0, []
+    held, said, sent, shown = HeldTokens(), "", 0, []
     for token in [*tokens, *[None] * 8]:
         sent += len(token) if token not in (None, "</s>") else 0
         end = max(len(said), sent - lag if token is not None else draw.draw(st.integers(len(said), len(text))))
         new, said = text[len(said) : end], text[:end]
-        found += held.take(new, [(token.encode(), token)] if token is not None else [])
-        assert "".join(found) in said or len("".join(found)) <= len(said)
-        assert "</s>" not in found
+        shown += held.take(new, [(token.encode(), token)] if token is not None else [])
+        assert "".join(shown) in said or len("".join(shown)) <= len(said)
+        assert "</s>" not in shown
 
 
 SPELLED = {
@@ -298,8 +298,8 @@ async def test_tokens_of_another_text_leave_a_doubt(how, api, reading, stream):
     supervised = await supervise(call, settings, transport, ModelEndpoint())
     parts = []
     try:
-        while found := await supervised.parts():
-            parts += found
+        while batch := await supervised.parts():
+            parts += batch
     finally:
         await supervised.aclose()
     result = supervised.result
@@ -356,6 +356,6 @@ async def test_tokens_of_the_responses_api_are_compared(rows, is_right, how, ser
         return [Send(data(each)) for each in writer.events]
 
     client = wrap(clients(KINDS["async"], serve(script)), [passing()])
-    found = await ask(client, "responses", stream=how == "streamed")
-    last = (await read(found))[-1] if how == "streamed" else found
+    answer = await ask(client, "responses", stream=how == "streamed")
+    last = (await read(answer))[-1] if how == "streamed" else answer
     assert (last.interwhen.result.status == "verified") == is_right

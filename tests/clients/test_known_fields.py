@@ -146,8 +146,8 @@ async def test_a_responses_api_refusal_makes_the_result_unverified(how, serve, c
         return writer.steps()
 
     client = wrap(clients(KINDS["async"], serve(script)), [passing()])
-    found = await ask(client, "responses", stream=how == "streamed")
-    last = (await read(found))[-1] if how == "streamed" else found
+    answer = await ask(client, "responses", stream=how == "streamed")
+    last = (await read(answer))[-1] if how == "streamed" else answer
     assert last.interwhen.result.status == "unverified"
     assert "refusal" in last.interwhen.result.unverified_reasons[0].why
     assert "BAD" in last.to_json()
@@ -320,8 +320,8 @@ MANY = [f"word{number}" for number in range(200)]
 @pytest.mark.parametrize("kind", ["labels", "echo", "number"])
 @pytest.mark.parametrize("value", [dict.fromkeys(MANY, 1), {"a": {"b": dict.fromkeys(MANY, 1)}}, MANY])
 def test_many_words_in_a_field_are_text(kind, value):
-    for found in (value, {"why": SENTENCE, "more": value}):
-        shown, names = sift({"field": found}, {"field": kind}, lambda _place, _text: "")
+    for content in (value, {"why": SENTENCE, "more": value}):
+        shown, names = sift({"field": content}, {"field": kind}, lambda _place, _text: "")
         assert names == ("field",)
         assert "word1" not in json.dumps(shown)
 
@@ -549,11 +549,11 @@ async def test_events_that_say_what_is_not_read(how, reading, serve, clients):
         return [Send(data(event)) for event in writer.events]
 
     client = wrap(clients(KINDS["async"], serve(script)), [passing()], reading=reading)
-    found = await read(await ask(client, "responses", stream=True))
-    assert found[-1].interwhen.result.status == "unverified"
-    assert ("BAD" in "".join(event.to_json() for event in found)) == (reading == "live")
+    events = await read(await ask(client, "responses", stream=True))
+    assert events[-1].interwhen.result.status == "unverified"
+    assert ("BAD" in "".join(event.to_json() for event in events)) == (reading == "live")
     if reading == "gate":
-        assert "ok" in found[-1].to_json()
+        assert "ok" in events[-1].to_json()
 
 
 async def test_call_pieces_contradicting_the_call_leave_it_unverified(serve, clients):
@@ -566,8 +566,8 @@ async def test_call_pieces_contradicting_the_call_leave_it_unverified(serve, cli
         return [Send(data(event)) for event in writer.events]
 
     client = wrap(clients(KINDS["async"], serve(script)), [passing()])
-    found = await read(await ask(client, "responses", stream=True, tools=[TOOL]))
-    assert found[-1].interwhen.result.status == "unverified"
+    events = await read(await ask(client, "responses", stream=True, tools=[TOOL]))
+    assert events[-1].interwhen.result.status == "unverified"
 
 
 def _changed(writer, kind, item=None, **fields):
@@ -612,10 +612,10 @@ async def test_incompletely_monitored_calls_never_reach_the_caller(how, gate, st
 
     monitor = no_call_with() if gate else passing()
     client = wrap(clients(KINDS["async"], serve(script)), [monitor])
-    found = await ask(client, "responses", stream=stream, tools=[TOOL])
-    found = await read(found) if stream else [found]
-    assert found[-1].interwhen.result.status != "verified"
-    assert "BAD" not in "".join(event.to_json() for event in found)
+    parts = await ask(client, "responses", stream=stream, tools=[TOOL])
+    parts = await read(parts) if stream else [parts]
+    assert parts[-1].interwhen.result.status != "verified"
+    assert "BAD" not in "".join(event.to_json() for event in parts)
 
 
 async def test_a_call_without_pieces_reaches_the_caller(serve, clients):
@@ -626,9 +626,9 @@ async def test_a_call_without_pieces_reaches_the_caller(serve, clients):
         return [Send(data(event)) for event in writer.events]
 
     client = wrap(clients(KINDS["async"], serve(script)), [no_call_with()])
-    found = await read(await ask(client, "responses", stream=True, tools=[TOOL]))
-    assert found[-1].interwhen.result.status == "verified"
-    assert found[-1].response.output[0].arguments == '{"to": "home"}'
+    events = await read(await ask(client, "responses", stream=True, tools=[TOOL]))
+    assert events[-1].interwhen.result.status == "verified"
+    assert events[-1].response.output[0].arguments == '{"to": "home"}'
 
 
 @pytest.mark.parametrize("reading", ["live", "gate"])
@@ -640,6 +640,6 @@ async def test_names_of_non_call_items_make_results_unverified(reading, serve, c
         return [Send(data(event)) for event in writer.events]
 
     client = wrap(clients(KINDS["async"], serve(script)), [passing()], reading=reading)
-    found = await read(await ask(client, "responses", stream=True))
-    assert found[-1].interwhen.result.status == "unverified"
-    assert ("BAD" in "".join(event.to_json() for event in found)) == (reading == "live")
+    events = await read(await ask(client, "responses", stream=True))
+    assert events[-1].interwhen.result.status == "unverified"
+    assert ("BAD" in "".join(event.to_json() for event in events)) == (reading == "live")

@@ -71,9 +71,9 @@ async def test_parsing_into_a_type(kind, serve, clients):
     def call():
         return client.chat.completions.parse(**ASK, response_format=Answer)
 
-    found = await call() if kind == "async" else await anyio.to_thread.run_sync(call)
-    assert found.choices[0].message.parsed == Answer(value=7)
-    assert supervision_info(found).result.finish_reason == "stop"
+    completion = await call() if kind == "async" else await anyio.to_thread.run_sync(call)
+    assert completion.choices[0].message.parsed == Answer(value=7)
+    assert supervision_info(completion).result.finish_reason == "stop"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -89,12 +89,12 @@ async def test_raw_responses(kind, stream, serve, clients):
     raw = await call() if kind == "async" else await anyio.to_thread.run_sync(call)
     assert raw.status_code == 200
     assert raw.headers["content-type"].startswith("text/event-stream" if stream else "application/json")
-    found = raw.parse()
+    answer = raw.parse()
     if stream:
-        found = "".join(chunk.choices[0].delta.content or "" for chunk in await read(found))
+        answer = "".join(chunk.choices[0].delta.content or "" for chunk in await read(answer))
     else:
-        found = found.choices[0].message.content
-    assert found == "fine"
+        answer = answer.choices[0].message.content
+    assert answer == "fine"
     assert head.status == 200
 
 
@@ -123,14 +123,14 @@ async def test_a_truncated_raw_body_has_no_end_mark(kind, serve, clients):
     client = wrap(clients(KINDS[kind], server), [passing()])
 
     async def read_raw():
-        found = client.chat.completions.with_streaming_response.create(**ASK, stream=True)
+        manager = client.chat.completions.with_streaming_response.create(**ASK, stream=True)
         if kind == "async":
-            async with found as response:
+            async with manager as response:
                 return [line async for line in response.iter_lines() if line]
-        return await anyio.to_thread.run_sync(read_plainly, found)
+        return await anyio.to_thread.run_sync(read_plainly, manager)
 
-    def read_plainly(found):
-        with found as response:
+    def read_plainly(manager):
+        with manager as response:
             return [line for line in response.iter_lines() if line]
 
     cut, ended = await read_raw(), await read_raw()
@@ -152,10 +152,12 @@ async def test_streams_ended_by_supervision_get_an_end_mark(serve, clients):
 async def test_options_for_one_call(kind, serve, clients):
     server = serve(lambda request: events(["BAD\n", "x"] if request.number % 2 == 0 else ["fine"], api="chat"))
     client = wrap(clients(KINDS[kind], server), [word()], reading="final")
-    found = await ask(client)
-    assert "fine" in found.choices[0].message.content
-    found = await ask(client.with_options(timeout=90), interwhen={"monitors": [word(remedy=interwhen.remedies.Stop())]})
-    assert found.choices[0].finish_reason == "content_filter"
+    answer = await ask(client)
+    assert "fine" in answer.choices[0].message.content
+    answer = await ask(
+        client.with_options(timeout=90), interwhen={"monitors": [word(remedy=interwhen.remedies.Stop())]}
+    )
+    assert answer.choices[0].finish_reason == "content_filter"
     assert supervision_info(await ask(client, interwhen=False)) is None
     with pytest.raises(UsageError, match="reading"):
         await ask(client, interwhen={"redaing": "live"})
@@ -166,8 +168,8 @@ async def test_the_field_may_travel_in_the_extra_body(serve, clients):
     server = serve(events(["BAD\n"], api="chat"))
     client = wrap(clients(openai.AsyncOpenAI, server))
     assert supervision_info(await ask(client, interwhen={"monitors": ["arithmetic"]})).result.status == "unverified"
-    found = await ask(client, extra_body={"interwhen": {"monitors": ["arithmetic"]}, "top_k": 1})
-    assert supervision_info(found) is not None
+    answer = await ask(client, extra_body={"interwhen": {"monitors": ["arithmetic"]}, "top_k": 1})
+    assert supervision_info(answer) is not None
     assert server.posts[-1].json["top_k"] == 1
     assert "interwhen" not in server.posts[-1].json
 
@@ -239,10 +241,10 @@ async def test_a_non_streaming_model_is_supervised_too(kind, refuses, serve, cli
 
     server = serve(script)
     client = wrap(clients(KINDS[kind], server), [word(remedy=interwhen.Feedback("rewind"))], resume="turn")
-    found = await ask(client, tools=[{"type": "function", "function": {"name": "look"}}])
-    assert found.choices[0].message.content == "one\nWait, BAD is no word.\nfine"
-    assert found.choices[0].message.tool_calls[0].function.name == "look"
-    assert found.interwhen.result.ledger.remedies == 1
+    answer = await ask(client, tools=[{"type": "function", "function": {"name": "look"}}])
+    assert answer.choices[0].message.content == "one\nWait, BAD is no word.\nfine"
+    assert answer.choices[0].message.tool_calls[0].function.name == "look"
+    assert answer.interwhen.result.ledger.remedies == 1
     assert [post.json.get("stream") for post in server.posts] == ([True, False, False] if refuses else [True, True])
 
 
@@ -250,8 +252,8 @@ async def test_a_non_streaming_model_is_supervised_too(kind, refuses, serve, cli
 async def test_non_streaming_calls_are_retried_after_broken_connections(kind, serve, clients):
     server = serve(lambda r: fault("rst_mid", "chat") if r.number < 2 else events(["one\n"], api="chat"))
     client = wrap(clients(KINDS[kind], server, max_retries=2), [passing()])
-    found = await ask(client, interwhen={"tools": False}, timeout=60)
-    assert found.choices[0].message.content == "one\n"
+    answer = await ask(client, interwhen={"tools": False}, timeout=60)
+    assert answer.choices[0].message.content == "one\n"
     assert len(server.posts) == 3
 
 

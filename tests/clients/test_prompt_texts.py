@@ -24,7 +24,7 @@ def find(text):
 
 
 def monitor(action="refuse", **options):
-    rewrite = (lambda text, found: "***") if action == "rewrite" else None
+    rewrite = (lambda text, finding: "***") if action == "rewrite" else None
     return PromptMonitor(name="m", find=find, action=action, rewrite=rewrite, **options)
 
 
@@ -69,8 +69,8 @@ def test_predictions_and_stored_prompt_variables_are_read():
 
 
 def test_all_texts_of_a_chat_are_read():
-    found = {one.text.text: one.text.role for one in texts_of(read_call("chat", CHAT))}
-    assert found == {
+    roles = {one.text.text: one.text.role for one in texts_of(read_call("chat", CHAT))}
+    assert roles == {
         "t0": "system",
         "t1": "user",
         "t2": "assistant",
@@ -80,13 +80,13 @@ def test_all_texts_of_a_chat_are_read():
         "t6": "user",
         "t7": "tool",
         "t8": "tool",
-    } | ({"f": "tool"} if "f" in found else {})
+    } | ({"f": "tool"} if "f" in roles else {})
 
 
 def test_all_texts_of_responses_are_read():
-    found = {one.text.text: one.text.role for one in texts_of(read_call("responses", RESPONSES))}
+    texts = {one.text.text: one.text.role for one in texts_of(read_call("responses", RESPONSES))}
     roles = {"t0": "system", "t1": "user", "t2": "assistant", "t7": "assistant"}
-    assert found == {f"t{n}": roles.get(f"t{n}", "tool") for n in range(8)}
+    assert texts == {f"t{n}": roles.get(f"t{n}", "tool") for n in range(8)}
 
 
 @pytest.mark.parametrize(

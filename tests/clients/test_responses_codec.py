@@ -53,8 +53,8 @@ async def test_an_incomplete_answer_is_never_verified(status, reason, finish, st
         return reply(200, json.dumps(writer.events[-1]["response"]).encode())
 
     _, client = pair(serve(script))
-    found = await ask(client, "responses", stream=stream)
-    last = (await read(found))[-1] if stream else found
+    answer = await ask(client, "responses", stream=stream)
+    last = (await read(answer))[-1] if stream else answer
     assert (last.interwhen.result.status, last.interwhen.result.finish_reason) == ("unverified", finish)
     assert (last.response if stream else last).status == status
 
@@ -141,13 +141,13 @@ async def test_a_refused_call_never_reaches_the_caller(stream, serve, pair):
 
     server = serve(script)
     _, wrapped = pair(server, [no_call_with()])
-    found = await ask(wrapped, "responses", stream=stream, tools=[TOOL])
-    events = await read(found) if stream else []
-    response = events[-1].response if stream else found
-    seen = [event.model_dump_json() for event in events] or [found.model_dump_json()]
+    answer = await ask(wrapped, "responses", stream=stream, tools=[TOOL])
+    events = await read(answer) if stream else []
+    response = events[-1].response if stream else answer
+    seen = [event.model_dump_json() for event in events] or [answer.model_dump_json()]
     assert "BAD" not in "".join(seen)
     assert [item.arguments for item in response.output if item.type == "function_call"] == ['{"to": "home"}']
-    result = events[-1].interwhen.result if stream else found.interwhen.result
+    result = events[-1].interwhen.result if stream else answer.interwhen.result
     assert result.status == "verified"
     items = server.posts[1].json["input"]
     assert items[1]["type"] == "function_call"

@@ -61,8 +61,10 @@ def wire(*samples):
 
 async def read(*samples, monitors=None, **options):
     call = {name: options.pop(name) for name in ("tools", "response_format", "messages") if name in options}
-    found = await collect(wire(*samples), monitors or [answers()], settings={"resume": "prefill", **options}, **call)
-    parts, result = found
+    collected = await collect(
+        wire(*samples), monitors or [answers()], settings={"resume": "prefill", **options}, **call
+    )
+    parts, result = collected
     assert spelled(parts) == result.text
     return read_naively(parts), result
 
@@ -195,8 +197,8 @@ async def test_all_apis_show_a_mistake_once(api, right, stream):
     monitor = answers(remedy=interwhen.Resample())
     supervised = await supervise(call, make_settings([monitor], {}), MemoryWire(script), ModelEndpoint())
     seen, parts = "", []
-    while found := await supervised.parts():
-        parts += found
+    while batch := await supervised.parts():
+        parts += batch
     for part in parts:
         chunk = part.chunk()
         seen += chunk.get("delta", "") if api == "responses" and chunk["type"].endswith("text.delta") else ""
@@ -215,12 +217,12 @@ async def test_a_reader_of_events_sees_no_refuted_replacement():
     model = ScriptedModel([WRONG, "Answer: 14556\n", "Answer: 11\nand\n", "Answer: 408\n"], size=3)
     shown, ever = "", []
     async with interwhen.run(model, "q", monitors=[answers(remedy=interwhen.Resample())]) as run:
-        async for found in run:
-            if isinstance(found, Delta):
-                assert found.start == len(shown)
-                shown += found.text
-            elif isinstance(found, Retracted):
-                shown = shown[: found.to]
+        async for event in run:
+            if isinstance(event, Delta):
+                assert event.start == len(shown)
+                shown += event.text
+            elif isinstance(event, Retracted):
+                shown = shown[: event.to]
             ever.append(shown)
     assert shown == run.result.text == "Answer: 408\n"
     assert not any(wrong in text for wrong in ("14556", "11\n") for text in ever)

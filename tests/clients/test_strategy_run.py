@@ -39,12 +39,12 @@ async def answer(
     options = {"abstention": "", **options}
     client = interwhen.wrap(clients(KINDS[kind], server), monitors=monitors, strategy=strategy, **options)
     try:
-        found = await ask(client, api, stream=stream, **(call or {}))
+        response = await ask(client, api, stream=stream, **(call or {}))
         if stream:
-            chunks = await read(found)
+            chunks = await read(response)
             return text_of(chunks, api), chunks[-1].interwhen.result, chunks
-        text = found.choices[0].message.content if api == "chat" else found.choices[0].text
-        return text, found.interwhen.result, found
+        text = response.choices[0].message.content if api == "chat" else response.choices[0].text
+        return text, response.interwhen.result, response
     finally:
         if kind == "sync":
             client.close()
@@ -55,7 +55,7 @@ async def answer(
 @pytest.mark.parametrize("api", ["chat", "completions"])
 async def test_the_reader_sees_the_sample_that_is_verified(kind, stream, api, serve, clients):
     server = serve(told("BAD\n", ["al", "so BAD\n"], ["fine", "\n"], api=api))
-    text, result, found = await answer(clients, server, "until-verified", kind=kind, stream=stream, api=api)
+    text, result, response = await answer(clients, server, "until-verified", kind=kind, stream=stream, api=api)
     assert text == "fine\n"
     assert result.text == "fine\n"
     assert result.label == "answer verified"
@@ -65,8 +65,8 @@ async def test_the_reader_sees_the_sample_that_is_verified(kind, stream, api, se
     assert (ledger.kept, ledger.discarded) == (3, 2 + 3)  # each text and the token that ends it
     assert ledger.prompt_tokens == 9
     if not stream:
-        assert found.usage.prompt_tokens == 9
-        assert found.usage.completion_tokens == 8
+        assert response.usage.prompt_tokens == 9
+        assert response.usage.completion_tokens == 8
 
 
 GENERATE_TEST = "examples.strategies.generate_test:GenerateTest"
@@ -89,12 +89,12 @@ async def test_no_refuted_answer_is_delivered_as_normal(strategy, reading, serve
 
     server = serve(script)
     monitors = [word(scope="answer", remedy=Auto(samples=1))]
-    _, result, found = await answer(
+    _, result, chunks = await answer(
         clients, server, strategy, stream=True, monitors=monitors, api=api, reading=reading, strategy_tokens=40
     )
     assert result.status == "abstained"
     assert "BAD" not in result.text
-    assert [chunk.choices[0].finish_reason for chunk in found if chunk.choices][-1] == "content_filter"
+    assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] == "content_filter"
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -117,22 +117,26 @@ async def test_the_best_of_refuted_samples_is_corrected(stream, serve, clients):
 async def test_without_budget_for_a_correction_the_call_abstains(stream, serve, clients):
     server = serve(told("BAD\n"))
     monitors = [word(scope="answer", remedy=Auto(order=("restart",)))]
-    _, result, found = await answer(clients, server, "best-of-n", stream=stream, monitors=monitors, strategy_samples=2)
+    _, result, response = await answer(
+        clients, server, "best-of-n", stream=stream, monitors=monitors, strategy_samples=2
+    )
     assert result.status == "abstained"
-    assert (found[-1] if stream else found).choices[0].finish_reason == "content_filter"
+    assert (response[-1] if stream else response).choices[0].finish_reason == "content_filter"
     assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_gate_shows_nothing_of_what_it_refuted(stream, serve, clients):
     server = serve(told("BAD\nBAD\n", "one\nBAD\n"))
-    text, result, found = await answer(
+    text, result, response = await answer(
         clients, server, "best-of-n:n=2", stream=stream, monitors=[word(delivery="gate", remedy=Abstain())]
     )
     assert text == "one\n"
     assert result.status == "abstained"
-    assert "BAD" not in (json.dumps([chunk.model_dump() for chunk in found]) if stream else found.model_dump_json())
-    last = found[-1] if stream else found
+    assert "BAD" not in (
+        json.dumps([chunk.model_dump() for chunk in response]) if stream else response.model_dump_json()
+    )
+    last = response[-1] if stream else response
     assert last.choices[0].finish_reason == "content_filter"
 
 
@@ -172,7 +176,7 @@ async def test_an_interrupted_run_streams_as_it_comes(serve, clients):
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_run_that_abstains_is_followed_by_another(stream, serve, clients):
     server = serve(told("one\nBAD\n", "two\n"))
-    text, result, found = await answer(
+    text, result, chunks = await answer(
         clients, server, "interrupt", stream=stream, monitors=[word(remedy=Abstain(), slow=0.01)]
     )
     assert result.text == "two\n"
@@ -181,7 +185,7 @@ async def test_a_run_that_abstains_is_followed_by_another(stream, serve, clients
     assert ("BAD" in text) is stream
     if stream:
         trace = ""
-        for chunk in found:
+        for chunk in chunks:
             info = chunk.interwhen
             if info.start is not None:
                 trace = trace[: info.start] + (chunk.choices[0].delta.content or "")[info.lead :]
@@ -203,11 +207,11 @@ async def test_another_run_never_replaces_text_a_gate_showed(serve, clients):
 async def test_a_strategy_that_gives_up_shows_no_text(serve, clients):
     server = serve(told("BAD\n"))
     monitors = [word(delivery="gate", remedy=Abstain())]
-    text, result, found = await answer(clients, server, f"{GENERATE_TEST}:rounds=3", stream=True, monitors=monitors)
+    text, result, chunks = await answer(clients, server, f"{GENERATE_TEST}:rounds=3", stream=True, monitors=monitors)
     assert text == ""
     assert result.status == "abstained"
-    assert found[-1].choices[0].finish_reason == "content_filter"
-    assert found[-1].id == "scripted"
+    assert chunks[-1].choices[0].finish_reason == "content_filter"
+    assert chunks[-1].id == "scripted"
     assert result.ledger.requests == len(server.requests) == 3
 
 
@@ -247,9 +251,9 @@ async def test_chosen_samples_keep_log_probabilities_and_unknown_fields(stream, 
         return (Send(data({**body, "choices": [{**choice, "finish_reason": None}]})), *events([], api="chat"))
 
     server = serve(script)
-    text, result, found = await answer(clients, server, "until-verified", stream=stream, call={"logprobs": True})
+    text, result, response = await answer(clients, server, "until-verified", stream=stream, call={"logprobs": True})
     assert (text, result.status) == ("fine\n", "verified")
-    chunk = found[0] if stream else found
+    chunk = response[0] if stream else response
     assert chunk.own == 1
     assert chunk.choices[0].logprobs.content[0].logprob == -0.1
 
@@ -262,10 +266,10 @@ async def test_tool_calls_of_the_chosen_sample_come_whole(stream, serve, clients
 
     server = serve(script)
     tools = [{"type": "function", "function": {"name": "act", "parameters": {"type": "object", "required": ["on"]}}}]
-    _, result, found = await answer(
+    _, result, response = await answer(
         clients, server, "best-of-n:n=2", stream=stream, monitors=[no_call_with()], call={"tools": tools}
     )
-    said = json.dumps([chunk.model_dump() for chunk in found]) if stream else found.model_dump_json()
+    said = json.dumps([chunk.model_dump() for chunk in response]) if stream else response.model_dump_json()
     assert "fine" in said
     assert "BAD" not in said
     assert result.status == "verified"
@@ -277,7 +281,7 @@ async def test_no_strategy_shows_a_refused_tool_call(bad, serve, clients):
     tools = [{"type": "function", "function": {"name": "act", "parameters": {"type": "object", "required": ["on"]}}}]
     for delivery in ("gate_tools", "interrupt"):
         for strategy in ("best-of-n:n=2", "self-consistency:n=2", "greedy"):
-            _, result, found = await answer(
+            _, result, chunks = await answer(
                 clients,
                 server,
                 strategy,
@@ -285,9 +289,9 @@ async def test_no_strategy_shows_a_refused_tool_call(bad, serve, clients):
                 monitors=[no_call_with(delivery=delivery)],
                 call={"tools": tools},
             )
-            assert not any(choice.delta.tool_calls for chunk in found for choice in chunk.choices)
+            assert not any(choice.delta.tool_calls for chunk in chunks for choice in chunk.choices)
             assert result.status == "abstained"
-            assert found[-1].choices[0].finish_reason == "content_filter"
+            assert chunks[-1].choices[0].finish_reason == "content_filter"
 
 
 # What cannot be done is refused before it costs much, and says what to do.

@@ -116,28 +116,28 @@ async def test_another_task_can_read_a_stream_under_timeout(serve, clients):
 async def test_many_calls_at_once_do_not_mix(kind, serve, clients):
     server = serve(lambda request: slow_stream(*[f"{request.json['user']}\n"] * 5, pause=0.002))
     client = wrap(clients(KINDS[kind], server), [passing()])
-    found = {}
+    contents = {}
 
     async def one(name):
         chunks = await read(await ask(client, stream=True, user=name))
-        found[name] = {chunk.choices[0].delta.content for chunk in chunks if chunk.choices[0].delta.content}
+        contents[name] = {chunk.choices[0].delta.content for chunk in chunks if chunk.choices[0].delta.content}
 
     async with anyio.create_task_group() as group:
         for number in range(12):
             group.start_soon(one, f"n{number}")
-    assert found == {f"n{number}": {f"n{number}\n"} for number in range(12)}
+    assert contents == {f"n{number}": {f"n{number}\n"} for number in range(12)}
 
 
 def test_a_client_for_plain_code_serves_many_threads(serve):
     server = serve(lambda request: slow_stream(*[f"{request.json['user']}\n"] * 5, pause=0.001))
     client = wrap(openai.OpenAI(base_url=server.base_url, api_key="k"), [passing()])
-    found = {}
+    texts = {}
 
     def one(name):
         stream = client.chat.completions.create(
             model="m", messages=[{"role": "user", "content": "q"}], stream=True, user=name
         )
-        found[name] = "".join(chunk.choices[0].delta.content or "" for chunk in stream)
+        texts[name] = "".join(chunk.choices[0].delta.content or "" for chunk in stream)
 
     threads = [threading.Thread(target=one, args=(f"t{number}",)) for number in range(8)]
     for thread in threads:
@@ -145,7 +145,7 @@ def test_a_client_for_plain_code_serves_many_threads(serve):
     for thread in threads:
         thread.join()
     client.close()
-    assert found == {f"t{number}": f"t{number}\n" * 5 for number in range(8)}
+    assert texts == {f"t{number}": f"t{number}\n" * 5 for number in range(8)}
 
 
 async def test_a_blocking_verifier_never_freezes_the_event_loop(serve, clients):
@@ -257,9 +257,9 @@ async def test_a_refused_second_request_raises_the_sdk_error(kind, serve, client
 async def test_a_block_is_no_failure_of_the_server(kind, serve, clients):
     server = serve(events(["BAD\n", "x"], api="chat"))
     client = wrap(clients(KINDS[kind], server, max_retries=3), [word(remedy=interwhen.remedies.Abstain())])
-    found = await ask(client)
-    assert found.choices[0].finish_reason == "content_filter"
-    assert found.interwhen.result.status == "abstained"
+    answer = await ask(client)
+    assert answer.choices[0].finish_reason == "content_filter"
+    assert answer.interwhen.result.status == "abstained"
     assert len(server.posts) == 1
 
 

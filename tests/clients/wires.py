@@ -47,10 +47,10 @@ class MemoryWire:
 
     async def open(self, body, place="call"):
         self.bodies.append(body)
-        found = self.script(len(self.bodies) - 1, body)
-        if isinstance(found, Exception):
-            raise found
-        self.sent.append(Body(found))
+        answer = self.script(len(self.bodies) - 1, body)
+        if isinstance(answer, Exception):
+            raise answer
+        self.sent.append(Body(answer))
         return self.sent[-1]
 
     async def ask(self, body, place="call"):
@@ -87,13 +87,13 @@ async def collect(transport, monitors, *, stream=True, tools=None, settings=None
         body["tools"] = tools
     call = read_call("chat", body)
     supervised = await supervise(call, make_settings(monitors, settings or {}), transport, ModelEndpoint())
-    found = []
+    all_parts = []
     try:
         while parts := await supervised.parts():
-            found += parts
+            all_parts += parts
     finally:
         await supervised.aclose()
-    return found, supervised.result
+    return all_parts, supervised.result
 
 
 def text_of(part):

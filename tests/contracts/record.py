@@ -37,12 +37,12 @@ async def record_doctor(name: str, url: str) -> Diagnosis:
     """Diagnose the server at *url*, and write the recording."""
     transport = RecordingTransport(Httpx2Transport())
     try:
-        found = await probe(url, "tiny", transport=transport)
+        diagnosis = await probe(url, "tiny", transport=transport)
     finally:
         await transport.aclose()
     server = load_recording(file_of(name)).server
     save_recording(HttpRecording(server, "tiny", transport.exchanges()), doctor_file_of(name))
-    return found
+    return diagnosis
 
 
 def record_both(name: str, url: str) -> None:

@@ -222,10 +222,10 @@ class PlaybackTransport:
                 f"the recording must have an answer to {asked.method} {asked.path}, and has none "
                 f"(body: {str(asked.body)[:200]!r}); record the server again"
             )
-        found = answers.pop(0) if len(answers) > 1 else answers[0]
-        if found.error:
-            raise ConnectError(found.error)
-        return PlaybackResponse(found)
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if answer.error:
+            raise ConnectError(answer.error)
+        return PlaybackResponse(answer)
 
     async def aclose(self) -> None:
         """Do nothing, because there is no connection."""

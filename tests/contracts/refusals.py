@@ -194,7 +194,7 @@ class Counters:
 
         It has no counter for them: its metrics leave out the tokens that were in its cache.
         """
-        found = 0
+        count = 0
         for path, body in passed:
             prompt = body.get("prompt")
             if path.endswith("/chat/completions"):
@@ -207,8 +207,8 @@ class Counters:
             if isinstance(prompt, str):
                 asked = {"content": prompt, "add_special": True, "parse_special": True}
                 prompt = (await self._http.post(f"{self._root}/tokenize", json=asked)).json()["tokens"]
-            found += len(prompt)
-        return found
+            count += len(prompt)
+        return count
 
     async def is_idle(self) -> bool:
         """Return whether no request runs. A server notices a closed connection only at its next token."""
@@ -233,8 +233,8 @@ class Counters:
 
 
 def _sum(text: str, name: str) -> int | None:
-    found = re.findall(rf"^{re.escape(name)}(?:{{.*}})? (\S+)$", text, re.MULTILINE)
-    return round(sum(map(float, found))) if found else None
+    numbers = re.findall(rf"^{re.escape(name)}(?:{{.*}})? (\S+)$", text, re.MULTILINE)
+    return round(sum(map(float, numbers))) if numbers else None
 
 
 # Calls, and how they ended.
@@ -486,12 +486,12 @@ async def main() -> int:
     else:
         async with scripted(given.kind) as (url, script):
             tallies = await measure(url, script=script, **options)
-    found = summary(tallies)
-    text = json.dumps(found, indent=1)
+    report = summary(tallies)
+    text = json.dumps(report, indent=1)
     sys.stdout.write(f"{text}\n")
     if given.json:
         await anyio.Path(given.json).write_text(text)
-    return 1 if found["wrong"] else 0
+    return 1 if report["wrong"] else 0
 
 
 if __name__ == "__main__":

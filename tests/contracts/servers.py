@@ -44,18 +44,18 @@ WAYS = {
 """What the doctor says about the way of resuming, for each recorded server. Reasoning between tags is answer text."""
 
 
-def assert_diagnosed(name: str, found: Diagnosis) -> None:
-    way = found["way of resuming"]
+def assert_diagnosed(name: str, diagnosis: Diagnosis) -> None:
+    way = diagnosis["way of resuming"]
     assert way.mark == "ok", way
     assert WAYS[name] in way.detail, way
     assert "turn" not in way.detail, way
     in_field = "parser-on" in name or "field" in name
-    assert found["resume in reasoning"].mark == ("ok" if in_field else "unknown"), found["resume in reasoning"]
+    assert diagnosis["resume in reasoning"].mark == ("ok" if in_field else "unknown"), diagnosis["resume in reasoning"]
     # The probes fit the 1,024 tokens of the model.
-    assert "1024" in found["context length"].detail, found["context length"]
+    assert "1024" in diagnosis["context length"].detail, diagnosis["context length"]
     for question in ("reachable", "model list", "completions API", "chat API", "usage in streams", "cached tokens"):
-        assert found[question].mark == "ok", found[question]
-    assert found["abort"].mark != "no" or _is_busy(), found["abort"]
+        assert diagnosis[question].mark == "ok", diagnosis[question]
+    assert diagnosis["abort"].mark != "no" or _is_busy(), diagnosis["abort"]
 
 
 def _is_busy() -> bool:

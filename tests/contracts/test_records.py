@@ -108,7 +108,7 @@ def test_a_record_names_its_server_and_no_machine(name, file):
 @pytest.mark.parametrize("name", NAMES)
 async def test_the_adapter_reads_the_text_of_each_stream(name):
     for exchange in streams_of(name):
-        transport = ScriptedTransport(lambda _, found=exchange: replayed(found))
+        transport = ScriptedTransport(lambda _, recorded=exchange: replayed(recorded))
         tools = {"tools": exchange.body["tools"]} if exchange.body.get("tools") else {}
         sampling = Sampling(logprobs=exchange.body.get("logprobs", False), extra=tools)
         async with ChatModel("http://host/v1", "tiny", transport=transport, resume="prefill") as model:
@@ -126,7 +126,7 @@ async def test_the_adapter_reads_the_text_of_each_stream(name):
 async def test_a_wrapped_client_passes_each_stream_on(name):
     for exchange in streams_of(name):
         async with (
-            ScriptedServer(lambda _, found=exchange: replayed(found)) as server,
+            ScriptedServer(lambda _, recorded=exchange: replayed(recorded)) as server,
             openai.AsyncOpenAI(base_url=server.base_url, api_key="k", max_retries=0) as bare,
         ):
             client = interwhen.wrap(bare, ["arithmetic:delivery=observe"])

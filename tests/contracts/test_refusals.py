@@ -34,6 +34,6 @@ async def test_usage_is_what_the_server_counted(kind):
 )
 @pytest.mark.parametrize("api", APIS)
 async def test_resume_faults_give_a_result_or_sdk_error(api):
-    found = summary(await measured("hosted", calls=0, each=1, apis=(api,)))
-    assert found["wrong"] == 0, found
-    assert {row["calls"] for row in found["rows"].values()} == {2 * len(faults(1))}
+    report = summary(await measured("hosted", calls=0, each=1, apis=(api,)))
+    assert report["wrong"] == 0, report
+    assert {row["calls"] for row in report["rows"].values()} == {2 * len(faults(1))}

@@ -82,8 +82,8 @@ def whole(segment):
 
 
 def both(segment):
-    found = parse(segment)
-    return (*found, Claim(key=found[0].key, span=None)) if found else ()
+    claims = parse(segment)
+    return (*claims, Claim(key=claims[0].key, span=None)) if claims else ()
 
 
 def _trigger(dice):
@@ -294,9 +294,9 @@ class DrawnRun:
         if not self.mild and dice.chance(0.03):
             return Settled(job, dice.one(Errored("broken"), TimedOut(1.0)), 0.5)
         if isinstance(order, Extract):
-            found = _claims(self.core.monitors[order.monitor].extractor, order.segment)
-            unread = (order.segment.span,) if not found and dice.chance(0.15) else ()
-            return Extracted(job, found, 0.25, unread=unread)
+            claims = _claims(self.core.monitors[order.monitor].extractor, order.segment)
+            unread = (order.segment.span,) if not claims and dice.chance(0.15) else ()
+            return Extracted(job, claims, 0.25, unread=unread)
         verdict = judge(self.core.monitors[order.monitor].verifier.name, order.claim.key)
         if isinstance(verdict, Pass) and not self.mild:
             verdict = dice.one(*(verdict,) * 12, Pass(scope="answer"), Unknown("?"))

@@ -252,12 +252,12 @@ def _sources() -> dict[str, str]:
 
 
 def mutants() -> list[Mutant]:
-    found: list[Mutant] = []
+    all_mutants: list[Mutant] = []
     for name, source in _sources().items():
         places = _Places(name)
         places.visit(ast.parse(source))
-        found += places.found
-    return found
+        all_mutants += places.found
+    return all_mutants
 
 
 def _mutated(mutant: Mutant) -> ast.Module:
@@ -287,12 +287,12 @@ def _compiled(mutant: Mutant) -> CodeType:
         body = [[one for one in body if isinstance(one, ast.FunctionDef | ast.ClassDef) and one.name == each][-1]]
         if isinstance(body[0], ast.ClassDef):
             body = body[0].body
-    found: ast.stmt = body[0]
-    assert isinstance(found, ast.FunctionDef)
-    found.decorator_list = []
+    definition: ast.stmt = body[0]
+    assert isinstance(definition, ast.FunctionDef)
+    definition.decorator_list = []
     for each in reversed(classes):
-        found = ast.ClassDef(each, [], [], [found], [])
-    module = ast.fix_missing_locations(ast.Module([found], []))
+        definition = ast.ClassDef(each, [], [], [definition], [])
+    module = ast.fix_missing_locations(ast.Module([definition], []))
     code: CodeType = compile(module, mutant.file, "exec", annotations.compiler_flag)
     return code
 
@@ -490,13 +490,13 @@ def _recording(unit: Unit) -> tuple[str, float, dict[str, tuple[str, list[int]]]
 
 
 def _by_function(lines: dict[str, list[int]]) -> dict[str, tuple[str, list[int]]]:
-    found = {}
+    reached = {}
     for file, executed in lines.items():
         for each in _functions(file):
             inner = [line - each.first for line in executed if each.first <= line <= each.last]
             if inner:
-                found[each.name] = each.digest, inner
-    return found
+                reached[each.name] = each.digest, inner
+    return reached
 
 
 def _record(unit: Unit, tell: Callable[[object], None]) -> None:
@@ -506,16 +506,16 @@ def _record(unit: Unit, tell: Callable[[object], None]) -> None:
 
     def enter(frame: FrameType, _event: str, _value: object) -> Any:
         code = frame.f_code
-        found = files.get(code.co_filename)
-        if found is None:
+        executed = files.get(code.co_filename)
+        if executed is None:
             return None
         entries[code] += 1
         if entries[code] > 50 and entries[code] % 16:
             return None  # a line that is missed for this reason makes the score lower, not higher
-        found.add(frame.f_lineno)
+        executed.add(frame.f_lineno)
 
         def advance(frame: FrameType, _event: str, _value: object) -> Any:
-            found.add(frame.f_lineno)
+            executed.add(frame.f_lineno)
             return advance
 
         return advance
@@ -529,7 +529,11 @@ def _record(unit: Unit, tell: Callable[[object], None]) -> None:
     threading.settrace(None)
     seconds = time.process_time() - began
     tell(
-        {"failed": failed, "seconds": seconds, "lines": {name: sorted(found) for name, found in lines.items() if found}}
+        {
+            "failed": failed,
+            "seconds": seconds,
+            "lines": {name: sorted(executed) for name, executed in lines.items() if executed},
+        }
     )
 
 
@@ -685,9 +689,9 @@ def main() -> int:
     drawn = [one for one in drawn[part - 1 :: parts] if options.within in f"{one.file} {one.function}"]
     known = _known(options.log)
     if options.again:
-        known = {mutant: found for mutant, found in known.items() if found.unit}
+        known = {mutant: judgement for mutant, judgement in known.items() if judgement.unit}
     if options.quick == math.inf:
-        known = {mutant: found for mutant, found in known.items() if found.complete}
+        known = {mutant: judgement for mutant, judgement in known.items() if judgement.complete}
     if any((one.key, one.digest) not in known for one in drawn):
         _with_units(
             lambda units: _judge_all(drawn, known, _recorded(units, options.recorded), options.log, options.quick)
@@ -714,39 +718,39 @@ def _judge_all(drawn: list[Mutant], known: _Known, units: list[Unit], log: Path 
         noticing = Counter(
             one.unit for (key, _), one in known.items() if one.unit and key[:2] == (mutant.file, mutant.function)
         )
-        found = known[mutant.key, mutant.digest] = judge(mutant, units, noticing, quick)
+        judgement = known[mutant.key, mutant.digest] = judge(mutant, units, noticing, quick)
         seconds = time.monotonic() - began
         if log is not None:
             with log.open("a") as file:
-                file.write(json.dumps({**asdict(mutant), **asdict(found), "seconds": round(seconds, 1)}) + "\n")
-        if not found.unit:
-            _say(f"{'survives' if found.complete else 'survives so far'}: {mutant} ({seconds:.0f} s)")
+                file.write(json.dumps({**asdict(mutant), **asdict(judgement), "seconds": round(seconds, 1)}) + "\n")
+        if not judgement.unit:
+            _say(f"{'survives' if judgement.complete else 'survives so far'}: {mutant} ({seconds:.0f} s)")
 
 
 def _known(log: Path | None) -> _Known:
-    found: _Known = {}
+    judgements: _Known = {}
     for line in log.read_text().splitlines() if log is not None and log.exists() else ():
         one = json.loads(line)
         key = one["file"], one["function"], one["what"], one["nth"]
-        found[key, one["digest"]] = Judgement(one["unit"], one["late"], one["complete"])
-    return found
+        judgements[key, one["digest"]] = Judgement(one["unit"], one["late"], one["complete"])
+    return judgements
 
 
 def _report(drawn: list[Mutant], known: _Known, count: int) -> int:
     # Print the survivors with their reasons, and the score. Return 1 if a mutant was not judged.
     judged = [(one, known[one.key, one.digest]) for one in drawn if (one.key, one.digest) in known]
     reasons = without_effect()
-    left = [one for one, found in judged if not found.unit]
+    left = [one for one, judgement in judged if not judgement.unit]
     for one in left:
         _say(f"survivor: {one}\n    {reasons.get(one.key, 'NO TEST NOTICES IT')}")
-    for one, found in judged:
-        if found.unit and one.key in reasons:
-            _say(f"noticed, although it is listed as without effect: {one} by {found.unit}")
+    for one, judgement in judged:
+        if judgement.unit and one.key in reasons:
+            _say(f"noticed, although it is listed as without effect: {one} by {judgement.unit}")
     equal = sum(one.key in reasons for one in left)
     by = Counter(
-        "a time limit" if found.late else "a world" if found.unit.startswith("world") else "a test"
-        for _, found in judged
-        if found.unit
+        "a time limit" if judgement.late else "a world" if judgement.unit.startswith("world") else "a test"
+        for _, judgement in judged
+        if judgement.unit
     )
     _say(f"{len(judged)} of {len(drawn)} drawn mutants judged, of {count} in all; noticed by {dict(by)}")
     _say(f"noticed, of all judged: {_share(len(judged) - len(left), len(judged))}")

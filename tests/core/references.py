@@ -72,13 +72,13 @@ def joins(line, words):
 
 def joined_lines(text, words):
     spans = lines(text, 1)
-    found = []
+    ranges = []
     while spans:
         start, end = spans.pop(0)
         if spans and joins(text[slice(*spans[0])], words):
             end = spans.pop(0)[1]
-        found.append((start, end))
-    return found
+        ranges.append((start, end))
+    return ranges
 
 
 def paragraphs(text):
@@ -132,11 +132,11 @@ def markers(text, words):
 
 
 def tool_calls(text, opening, closing):
-    found, at = [], 0
+    spans, at = [], 0
     while (low := text.find(opening, at)) >= 0 and (high := text.find(closing, low + len(opening))) >= 0:
         at = high + len(closing)
-        found.append((low, at))
-    return found
+        spans.append((low, at))
+    return spans
 
 
 HEAD = re.compile(r"\s*[{\[]|\s*<function=|[ \t]*\n\s*[^\s<`.…]|[^\s<`.…]")
@@ -151,7 +151,7 @@ def is_quoted(before):
 
 def written_calls(text, phase="answer"):
     # Models write about calls in the reasoning, so what cannot be read is not a call there.
-    found, at = [], 0
+    spans, at = [], 0
     while (low := text.find("<tool_call>", at)) >= 0:
         body = low + len("<tool_call>")
         if HEAD.match(text[body : body + 400]) is None or is_quoted(text[:low]):
@@ -166,12 +166,12 @@ def written_calls(text, phase="answer"):
         if phase == "reasoning" and (read is None or read.problem):
             at = low + 1 if high < 0 else at
             continue
-        found.append((low, at))
-    return found
+        spans.append((low, at))
+    return spans
 
 
 def code_blocks(text):
-    found, opened, at = [], None, 0
+    blocks, opened, at = [], None, 0
     for line in text.split("\n"):
         if len(line) > 200:
             at += len(line) + 1
@@ -184,10 +184,10 @@ def code_blocks(text):
             if run >= 3 and not (mark == "`" and "`" in line[indent + run :]):
                 opened = (at + indent, mark, run)
         elif bare and set(bare) == {opened[1]} and len(bare) >= opened[2]:
-            found.append((opened[0], at + len(line.rstrip())))
+            blocks.append((opened[0], at + len(line.rstrip())))
             opened = None
         at += len(line) + 1
-    return found
+    return blocks
 
 
 def every_chars(text, count):

@@ -22,8 +22,8 @@ def reading(driver, job):
     order = driver.pending.pop(job)
     claims = parse(order.segment)
     covered = [claim.span for claim in claims]
-    found = [order.segment.at(*match.span()) for match in NUMBERS.finditer(order.segment.text)]
-    unread = tuple(span for span in found if not any(other.covers(span) for other in covered))
+    spans = [order.segment.at(*match.span()) for match in NUMBERS.finditer(order.segment.text)]
+    unread = tuple(span for span in spans if not any(other.covers(span) for other in covered))
     driver.tell(Extracted(job, claims, unread=unread))
 
 

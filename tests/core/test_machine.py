@@ -292,11 +292,11 @@ class CoreMachine(RuleBasedStateMachine):
             for run in core.transcript.runs(0, shown):
                 if run.origin == "feedback" or phase_of(who) not in ("both", run.phase):
                     continue
-                for found in SUM.finditer(run.text):
-                    at = range(run.start + found.start(), run.start + found.end())
+                for match in SUM.finditer(run.text):
+                    at = range(run.start + match.start(), run.start + match.end())
                     inside = run.start < at[0] and at[-1] + 1 < run.start + len(run.text)
                     if inside:  # a sum at the border of a run may continue beyond it
-                        assert self.was_settled(who, found[0], at), (who, found[0])
+                        assert self.was_settled(who, match[0], at), (who, match[0])
 
     def was_settled(self, who, key, at):
         places = [span for name, k, span in self.settled if (name, k) == (who.name, key)]
@@ -342,10 +342,10 @@ class CoreMachine(RuleBasedStateMachine):
         assert all(isinstance(check.outcome, Judged) for check in end.certificate.checks)
         for who in required:
             assert who.name in shown_right
-            for found in SUM.finditer(end.text):
-                at, to = found.span()
+            for match in SUM.finditer(end.text):
+                at, to = match.span()
                 if self.counts(who, transcript, at, to, end):
-                    assert isinstance(judge(who.verifier.name, found[0]), Pass), found[0]
+                    assert isinstance(judge(who.verifier.name, match[0]), Pass), match[0]
 
     def counts(self, who, transcript, at, to, end):
         written_by_us = any(e.origin == "feedback" and e.span.start < to and at < e.span.end for e in end.insertions)

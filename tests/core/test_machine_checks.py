@@ -362,8 +362,8 @@ def test_a_verdict_is_not_reused_for_another_spelling():
 
     def extract(segment):
         return [
-            Claim(key=found[0].replace(" ", ""), span=segment.at(*found.span()))
-            for found in loose.finditer(segment.text)
+            Claim(key=match[0].replace(" ", ""), span=segment.at(*match.span()))
+            for match in loose.finditer(segment.text)
         ]
 
     asked = []
@@ -387,7 +387,7 @@ def test_a_verdict_is_not_reused_for_another_spelling():
                 case Check(job, claim=claim):
                     following += core.step(Settled(job, Judged(check.check(claim))))
         orders = following
-    found = [event.violation.span for event in core.events if isinstance(event, ViolationFound)]
+    spans = [event.violation.span for event in core.events if isinstance(event, ViolationFound)]
     text = core.transcript.slice(0, core.transcript.length)
-    assert [text[span.start : span.end] for span in found] == ["5", "5", "5"]
+    assert [text[span.start : span.end] for span in spans] == ["5", "5", "5"]
     assert asked == [5, 7]

@@ -33,29 +33,29 @@ def _foreign(node: ast.AST) -> bool:
 def _targets(node: ast.AST):
     match node:
         case ast.Assign(targets=targets) | ast.Delete(targets=targets):
-            found = targets
+            nodes = targets
         case ast.AugAssign(target=target) | ast.AnnAssign(target=target):
-            found = [target]
+            nodes = [target]
         case _:
             return
-    while found:
-        target = found.pop()
+    while nodes:
+        target = nodes.pop()
         if isinstance(target, ast.Tuple | ast.List):
-            found.extend(target.elts)
+            nodes.extend(target.elts)
         else:
             yield target
 
 
 def trespasses(source: str) -> list[str]:
-    found = []
+    lines = []
     for node in ast.walk(ast.parse(source)):
         changed = [target for target in _targets(node) if _foreign(target)]
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in MUTATORS:
             changed += [node.func.value] if _foreign(node.func.value) else []
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("setattr", "delattr"):
             changed.append(node)
-        found += [f"line {one.lineno}: {ast.unparse(one)}" for one in changed]
-    return found
+        lines += [f"line {one.lineno}: {ast.unparse(one)}" for one in changed]
+    return lines
 
 
 @pytest.mark.source

@@ -175,29 +175,29 @@ def candidate(number, start, violation):
 
 
 def test_a_monitor_giving_up_keeps_only_its_violations():
-    found = violations(monitor("a"), monitor("b"))
+    collector = violations(monitor("a"), monitor("b"))
     for number, start, violation in ((0, 0, Violation("no")), (0, 6, None), (1, 0, Violation("no"))):
-        found.add(candidate(number, start, violation))
-    found.pass_over(0)
-    assert found.first().ref.monitor == 1
-    assert [(each.monitor, each.interrupted) for each in found.records()] == [("a", False), ("b", True)]
+        collector.add(candidate(number, start, violation))
+    collector.pass_over(0)
+    assert collector.first().ref.monitor == 1
+    assert [(each.monitor, each.interrupted) for each in collector.records()] == [("a", False), ("b", True)]
 
 
 def test_what_ended_the_reasoning_is_not_noted_again():
     end = {"remedy": Conclude(), "phase": "reasoning", "required": False}
-    found = violations(monitor("a", **end), monitor("b", **end), monitor("c"))
+    collector = violations(monitor("a", **end), monitor("b", **end), monitor("c"))
     first, *others = [candidate(0, 0, Violation("no")), candidate(1, 0, Violation("no")), candidate(1, 6, None)]
     for each in (first, *others, candidate(2, 0, Violation("no"))):
-        found.add(each)
-    found.pass_over_conclusions(but=first)
-    assert [(each.monitor, each.interrupted) for each in found.records()] == [("b", False), ("c", True)]
+        collector.add(each)
+    collector.pass_over_conclusions(but=first)
+    assert [(each.monitor, each.interrupted) for each in collector.records()] == [("b", False), ("c", True)]
 
 
 def test_unproven_claims_are_never_recorded_as_violations():
-    found = violations(monitor("a"))
-    found.add(candidate(0, 0, None))
-    found.note_all()
-    assert found.records() == ()
+    collector = violations(monitor("a"))
+    collector.add(candidate(0, 0, None))
+    collector.note_all()
+    assert collector.records() == ()
 
 
 @pytest.mark.parametrize("deliveries", [("interrupt", "interrupt"), ("gate", "interrupt"), ("gate", "gate")])
@@ -371,20 +371,20 @@ def test_the_last_check_of_a_claim_counts():
 
 def test_a_cut_forgets_all_conclusions_after_it():
     end = {"remedy": Conclude(), "phase": "reasoning", "required": False}
-    found = violations(monitor("a", **end))
-    found.concluded += [candidate(0, 0, Violation("no")), candidate(0, 6, Violation("no"))]
-    found.cut(6)
-    assert len(found.concluded) == 1
-    found.concluded.append(candidate(0, 6, Violation("no")))
-    found.cut(0)
-    assert found.concluded == []
+    collector = violations(monitor("a", **end))
+    collector.concluded += [candidate(0, 0, Violation("no")), candidate(0, 6, Violation("no"))]
+    collector.cut(6)
+    assert len(collector.concluded) == 1
+    collector.concluded.append(candidate(0, 6, Violation("no")))
+    collector.cut(0)
+    assert collector.concluded == []
 
 
 def test_another_gates_feedback_answers_an_equally_ending_segment():
-    found = violations(monitor("a", delivery="gate"), monitor("b", delivery="gate"), monitor("c"))
-    found._answered += [(Span(2, 5), 0), (Span(4, 5), 2)]
-    assert found._is_answered_by_another(Span(0, 5), 1)
-    assert not found._is_answered_by_another(Span(0, 5), 0)
+    collector = violations(monitor("a", delivery="gate"), monitor("b", delivery="gate"), monitor("c"))
+    collector._answered += [(Span(2, 5), 0), (Span(4, 5), 2)]
+    assert collector._is_answered_by_another(Span(0, 5), 1)
+    assert not collector._is_answered_by_another(Span(0, 5), 0)
 
 
 def test_a_failed_extraction_ends_its_segment():

@@ -157,19 +157,19 @@ def test_phases_part_segments_also_after_a_rewind(parts, trigger, phase, share, 
 
     who = monitor(trigger, phase)
     intake = Intake([who], tags=None, phase="answer")
-    found = []
+    spans = []
 
     def take(dues):
         for due in dues:
-            found[:] = [old for old in found if old[1] <= due.segment.span.start]
-            found.append((due.segment.span.start, due.segment.span.end))
+            spans[:] = [old for old in spans if old[1] <= due.segment.span.start]
+            spans.append((due.segment.span.start, due.segment.span.end))
 
     for kind, text in parts:
         take(intake.feed(text, 1, kind))
     everything = chars(parts)
     to = round(share * len(everything))
     intake.cut(to)
-    found[:] = [old for old in found if old[1] <= to]
+    spans[:] = [old for old in spans if old[1] <= to]
     for kind, text in tail:
         take(intake.feed(text, 1, kind))
     take(intake.end())
@@ -185,8 +185,8 @@ def test_phases_part_segments_also_after_a_rewind(parts, trigger, phase, share, 
     # A block whose closing line the new text continues is no block any more. Its check stays, since what it judged
     # stands.
     continued = 0 < to < len(standing) and standing[to - 1][1] == standing[to][1]
-    found = [old for old in found if old in expected or not (continued and trigger == CodeBlocks() and old[1] == to)]
-    assert found == expected
+    spans = [old for old in spans if old in expected or not (continued and trigger == CodeBlocks() and old[1] == to)]
+    assert spans == expected
 
 
 class Counting(Transcript):
@@ -320,8 +320,8 @@ def test_markers_need_words(words):
 
 
 def dues_of(intake, chunks, phase="answer"):
-    found = [due for chunk in chunks for due in intake.feed(chunk, 1, phase)]
-    return [due.segment.text for due in [*found, *intake.end()]]
+    dues = [due for chunk in chunks for due in intake.feed(chunk, 1, phase)]
+    return [due.segment.text for due in [*dues, *intake.end()]]
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 100])
@@ -345,16 +345,16 @@ def test_a_tag_is_nobody_s_segment(trigger, phase, expected, size):
 
 def test_reasoning_fields_count_as_reasoning_despite_expected_tags():
     intake = Intake([monitor(ThinkEnd())], tags=("<think>", "</think>"), phase="answer")
-    found = [*intake.feed(" ", 1, "answer"), *intake.feed("one", 1, "reasoning"), *intake.feed("two", 1, "answer")]
-    assert [due.segment.text for due in found] == ["one"]
+    dues = [*intake.feed(" ", 1, "answer"), *intake.feed("one", 1, "reasoning"), *intake.feed("two", 1, "answer")]
+    assert [due.segment.text for due in dues] == ["one"]
     assert intake.transcript.text_of("reasoning") == "one"
     assert intake.phase == "answer"
 
 
 def test_reasoning_fields_are_noticed_when_starting_in_reasoning():
     intake = Intake([monitor(ThinkEnd())], tags=("<think>", "</think>"), phase="reasoning")
-    found = [*intake.feed("one", 1, "reasoning"), *intake.feed("two", 1, "answer")]
-    assert [due.segment.text for due in found] == ["one"]
+    dues = [*intake.feed("one", 1, "reasoning"), *intake.feed("two", 1, "answer")]
+    assert [due.segment.text for due in dues] == ["one"]
     assert intake.phase == "answer"
 
 
@@ -370,8 +370,8 @@ def test_answers_rewritten_at_earlier_positions_are_scanned_whole():
     list(intake.feed("x" * 10, 1, "reasoning"))
     list(intake.feed("y" * 50 + "\n", 1, "answer"))
     intake.cut(5)
-    found = [*intake.feed("x", 1, "reasoning"), *intake.feed("a\nb\n", 1, "answer")]
-    assert [due.segment.text for due in found] == ["a", "b"]
+    dues = [*intake.feed("x", 1, "reasoning"), *intake.feed("a\nb\n", 1, "answer")]
+    assert [due.segment.text for due in dues] == ["a", "b"]
 
 
 def test_text_continuing_after_cuts_joins_the_flushed_segment():
@@ -385,22 +385,22 @@ def test_text_continuing_after_cuts_joins_the_flushed_segment():
 @pytest.mark.parametrize(("trigger", "expected"), [(ThinkEnd(), ["a\nWAIT\nb"]), (Lines(), ["a", "b"])])
 def test_feedback_ends_a_line_but_not_the_reasoning(trigger, expected):
     intake = Intake([monitor(trigger)], tags=("<think>", "</think>"), phase="reasoning")
-    found = [
+    dues = [
         *intake.feed("a", 1, "answer"),
         *intake.insert("\nWAIT\n", "feedback"),
         *intake.feed("b</think>", 1, "answer"),
     ]
-    assert [due.segment.text for due in found] == expected
+    assert [due.segment.text for due in dues] == expected
 
 
 def test_a_tool_call_containing_feedback_remains_a_call():
     intake = Intake([monitor(ToolCalls())], tags=None, phase="answer")
-    found = [
+    dues = [
         *intake.feed("x<tool_call>{a", 1, "answer"),
         *intake.insert("\nWAIT\n", "feedback"),
         *intake.feed("b</tool_call>", 1, "answer"),
     ]
-    assert [due.segment.text for due in found] == ["<tool_call>{a\nWAIT\nb</tool_call>"]
+    assert [due.segment.text for due in dues] == ["<tool_call>{a\nWAIT\nb</tool_call>"]
 
 
 def test_held_text_is_kept_when_the_run_ends():
@@ -423,8 +423,8 @@ def test_a_complete_line_counts_even_in_unfinished_text(after, read):
 @pytest.mark.parametrize("closing", ["\"')", "\"')*"])
 def test_a_sentence_allows_at_most_three_closing_signs(closing):
     text = f"It is 4.{closing} Then 5."
-    found = dues_of(Intake([monitor(Sentences())], tags=None, phase="answer"), [text])
-    assert found == ([f"It is 4.{closing}", "Then 5."] if len(closing) <= 3 else [text])
+    sentences = dues_of(Intake([monitor(Sentences())], tags=None, phase="answer"), [text])
+    assert sentences == ([f"It is 4.{closing}", "Then 5."] if len(closing) <= 3 else [text])
 
 
 @pytest.mark.parametrize(("closers", "ends"), [(")", True), (')"*', True), (')"*_', False)])

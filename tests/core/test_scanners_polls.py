@@ -43,9 +43,9 @@ def test_any_chunking_gives_the_same_stretches_without_gaps(text, cuts):
     for way in (cuts, (), range(len(text))):
         follower = Follower(SMALL)
         follower.feed(text, way)
-        found = follower.end()
-        assert found == stretches(text)
-        covered = "".join(text[a:b] for a, b in found)
+        spans = follower.end()
+        assert spans == stretches(text)
+        covered = "".join(text[a:b] for a, b in spans)
         assert covered.rstrip() == text[: len(covered)].rstrip()
 
 

@@ -63,12 +63,12 @@ PARTS = [
 
 
 def _spans(intake, at=0):
-    found, begins = set(), 0
+    spans, begins = set(), 0
     for text, phase in PARTS:
         for start in range(max(at - begins, 0), len(text), 3):
-            found |= {due.segment.span for due in intake.feed(text[start : start + 3], 1, phase)}
+            spans |= {due.segment.span for due in intake.feed(text[start : start + 3], 1, phase)}
         begins += len(text)
-    return found | {due.segment.span for due in intake.end()}
+    return spans | {due.segment.span for due in intake.end()}
 
 
 @pytest.mark.parametrize(
@@ -114,13 +114,13 @@ def test_segments_do_not_depend_on_the_chunk_size(trigger):
     for text in TEXTS:
         for size in (1, 2, 3, 5, 7, len(text)):
             scanner, transcript = scanner_for(trigger), Transcript("answer")
-            found = []
+            spans = []
             for at in range(0, len(text), size):
                 transcript.append(text[at : at + size], 1)
-                found += scanner.feed(transcript)
-            found += scanner.flush(transcript)
+                spans += scanner.feed(transcript)
+            spans += scanner.flush(transcript)
             if not isinstance(trigger, Polls):
-                assert spans_of(found) == reference(trigger, text), size
+                assert spans_of(spans) == reference(trigger, text), size
 
 
 @ANY
@@ -144,14 +144,14 @@ def test_skipped_text_is_in_no_segment(trigger):
         scanner.skip(begins)
         assert (scanner.start, scanner.hold) == (begins, begins)
         transcript.append(text, 1)
-        found = [*scanner.feed(transcript), *scanner.flush(transcript)]
+        spans = [*scanner.feed(transcript), *scanner.flush(transcript)]
         fresh, other = scanner_for(trigger), Transcript("answer")
         other.append(text, 1)
         alone = [*fresh.feed(other), *fresh.flush(other)]
         if not isinstance(trigger, Polls):
-            assert [(span.start - begins, span.end - begins) for span in found] == spans_of(alone)
+            assert [(span.start - begins, span.end - begins) for span in spans] == spans_of(alone)
             assert spans_of(alone) == reference(trigger, text)
-        assert before < begins <= min((span.start for span in found), default=begins)
+        assert before < begins <= min((span.start for span in spans), default=begins)
 
 
 @pytest.mark.parametrize(
@@ -159,8 +159,8 @@ def test_skipped_text_is_in_no_segment(trigger):
 )
 def test_complete_lines_may_be_joined_after_a_cut(cut, segments):
     follower = Intake((monitor(trigger=Lines(joins=("no", "n"))),), tags=None, phase="answer")
-    found = {due.segment.span: due.segment.text for due in follower.feed("3+4=7\nnow", 1, "answer")}
-    assert list(found.values()) == ["3+4=7"]
+    texts = {due.segment.span: due.segment.text for due in follower.feed("3+4=7\nnow", 1, "answer")}
+    assert list(texts.values()) == ["3+4=7"]
     follower.cut(cut)
     dues = [*follower.feed(" it is 8\n", 1, "answer"), *follower.end()]
     kept = [] if any(due.segment.span.start == 0 for due in dues) else ["3+4=7"]

@@ -43,8 +43,8 @@ def never(_claim):
 
 
 def sums(segment):
-    for found in re.finditer(r"\d+\+\d+=\d+", segment.text):
-        yield Claim(key=found[0], span=segment.at(*found.span()))
+    for match in re.finditer(r"\d+\+\d+=\d+", segment.text):
+        yield Claim(key=match[0], span=segment.at(*match.span()))
 
 
 def where(text):

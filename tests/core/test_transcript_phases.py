@@ -30,17 +30,17 @@ def split(chunks, phase):
 
 
 def reference(text, phase):
-    found = []
+    parts = []
     body = text.lstrip()
     lead = len(text) - len(body)
     if phase == "answer":
         if lead > 64 or not body.startswith("<think>"):
             return [[text, "text"]] if text else []
-        found.append([text[: lead + 7], "open"])
+        parts.append([text[: lead + 7], "open"])
         text = text[lead + 7 :]
     before, tag, after = text.partition("</think>")
-    found += [[before, "text"], [tag, "close"], [after, "text"]]
-    return [part for part in found if part[0]]
+    parts += [[before, "text"], [tag, "close"], [after, "text"]]
+    return [part for part in parts if part[0]]
 
 
 @settings(max_examples=150, deadline=None)

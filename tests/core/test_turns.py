@@ -91,7 +91,7 @@ def test_other_ways_continue_inside_the_line():
 )
 def test_whole_lines_keep_a_prefix_without_partial_lines(parts):
     pieces = [Piece(text, origin) for text, origin in parts]
-    kept, given = ("".join(piece.text for piece in found) for found in (whole_lines(pieces), pieces))
+    kept, given = ("".join(piece.text for piece in group) for group in (whole_lines(pieces), pieces))
     assert given.startswith(kept)
     assert not kept.rpartition("\n")[2].strip()
     assert len(kept) >= given.rfind("\n") + 1

@@ -208,9 +208,9 @@ def test_candidates_sort_by_place_and_name_not_time():
     [(None, (4, 9), "4"), (Span(2, 3), (6, 7), "4"), (Span(0, 5), (4, 9), "4"), (Span(2, 6), (4, 9), None)],
 )
 def test_errors_outside_their_claim_cover_it_without_repair(where, span, repair):
-    found = refuted(4, where=where, repair="4")
-    assert (found.span.start, found.span.end) == span
-    assert found.violation.repair == repair
+    candidate = refuted(4, where=where, repair="4")
+    assert (candidate.span.start, candidate.span.end) == span
+    assert candidate.violation.repair == repair
     ref = Ref(0, Claim(key="x", span=None), Segment("1+1=3", Span(4, 9), "answer"))
     assert refutation(ref, Violation("w", where=Span(0, 1))).span == Span(4, 9)
     assert ref.text == ""
@@ -242,8 +242,8 @@ def test_a_repair_never_leaves_partial_numbers_or_words(text, end, cut):
     ],
 )
 def test_what_each_remedy_cuts_and_writes(remedy, again, cut, insert, name):
-    found = refuted(0, where=Span(4, 5), repair="2", witness="it is 2")
-    todo = plan(found, monitor(remedy=remedy), DEFAULT_TEMPLATE, "3", 0, again=again)
+    candidate = refuted(0, where=Span(4, 5), repair="2", witness="it is 2")
+    todo = plan(candidate, monitor(remedy=remedy), DEFAULT_TEMPLATE, "3", 0, again=again)
     assert (todo.remedy, todo.cut, todo.insert) == (name, cut, insert)
     assert todo.answers_segment is (cut == 5)
     assert todo.goes_on

@@ -330,8 +330,8 @@ OTHERS = ["3+2=8\n", "3+2=9\n", "3+2=7\n"]
 
 
 def test_without_a_cache_a_second_resume_restarts_instead():
-    found = priced(0.0, f"{STEP * 9}3+2=7\n", OTHERS[0], f"{STEP * 9}{OTHERS[1]}", OTHERS[2])
-    assert found == [("resample", 54), ("restart", 0), ("resample", 54), ("restart", 0)]
+    remedies = priced(0.0, f"{STEP * 9}3+2=7\n", OTHERS[0], f"{STEP * 9}{OTHERS[1]}", OTHERS[2])
+    assert remedies == [("resample", 54), ("restart", 0), ("resample", 54), ("restart", 0)]
 
 
 @pytest.mark.parametrize("cached", [None, 0.95])
@@ -340,8 +340,8 @@ def test_resampling_continues_if_caching_works_or_is_unknown(cached):
 
 
 def test_a_known_repair_is_written_at_any_price():
-    found = priced(0.0, f"{STEP * 9}2+2=5\n", "\n4+2=7\n", "\n2+2=6\n")
-    assert [name for name, _ in found] == ["repair"] * 3
+    remedies = priced(0.0, f"{STEP * 9}2+2=5\n", "\n4+2=7\n", "\n2+2=6\n")
+    assert [name for name, _ in remedies] == ["repair"] * 3
 
 
 def test_a_ladder_without_a_restart_ignores_the_price():
@@ -349,5 +349,5 @@ def test_a_ladder_without_a_restart_ignores_the_price():
 
 
 def test_by_an_extra_turn_the_price_changes_nothing():
-    found = priced(0.0, f"{STEP * 9}3+2=7\n", OTHERS[0], OTHERS[1], resume="turn")
-    assert [name for name, _ in found] == ["resample", "feedback"]
+    remedies = priced(0.0, f"{STEP * 9}3+2=7\n", OTHERS[0], OTHERS[1], resume="turn")
+    assert [name for name, _ in remedies] == ["resample", "feedback"]

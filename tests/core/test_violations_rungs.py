@@ -137,8 +137,8 @@ def trace(*parts, phase="answer"):
 
 def starts_of(transcript, floor=0, end=None):
     text = transcript.slice(0, transcript.length)
-    found = step_starts(transcript, floor, transcript.length if end is None else end)
-    return [text[at:].split("\n")[0] for at in found]
+    starts = step_starts(transcript, floor, transcript.length if end is None else end)
+    return [text[at:].split("\n")[0] for at in starts]
 
 
 def test_the_steps_are_the_lines_of_the_model():

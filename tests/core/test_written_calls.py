@@ -28,10 +28,10 @@ def found_in(text, offer):
 @pytest.mark.parametrize("name", READABLE)
 def test_the_calls_of_each_family_are_read(name):
     given = READABLE[name]
-    found = found_in(given.text, given.offer)
-    assert [written.form for written in found] == [given.form] * given.segments
-    assert [written.problem for written in found] == [""] * given.segments
-    calls = [call for written in found for call in written.calls]
+    segments = found_in(given.text, given.offer)
+    assert [written.form for written in segments] == [given.form] * given.segments
+    assert [written.problem for written in segments] == [""] * given.segments
+    calls = [call for written in segments for call in written.calls]
     assert [(call.name, json.loads(call.arguments)) for call in calls] == given.calls
     assert {call.kind for call in calls} == {"function"}
 

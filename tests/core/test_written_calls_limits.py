@@ -56,13 +56,13 @@ def test_brackets_end_where_each_character_says():
         expected = closing(text)
         assert whole == (None if expected is None else expected + 3), text
         for step in (1, 2, 3, 5):
-            parts, found = _Brackets(3), None
+            parts, end = _Brackets(3), None
             for size in (*range(step, len(text), step), len(text)):
-                found = parts.end(text[:size], 3)
-                assert found is None or found == whole, text
-                if found is not None:
+                end = parts.end(text[:size], 3)
+                assert end is None or end == whole, text
+                if end is not None:
                     break
-            assert found == whole, (text, step)
+            assert end == whole, (text, step)
 
 
 def test_quotations_are_those_of_the_whole_text():
@@ -316,8 +316,8 @@ def test_offers_are_empty_and_openings_marked_by_default():
     assert not expects_text(NO_OFFER)
     opening = Opening("x", "phi")
     assert (opening.marked, opening.closings) == (True, ())
-    found = openings_of(ToolCalls(), EVERYTHING)
-    assert {each.text for each in found if not each.marked} == {"get_weather", "Action"}
+    openings = openings_of(ToolCalls(), EVERYTHING)
+    assert {each.text for each in openings if not each.marked} == {"get_weather", "Action"}
 
 
 @pytest.mark.parametrize("name", [name for name, each in TEXTS.items() if each.form in ("json", "react", "code")])

@@ -47,7 +47,9 @@ def test_the_calls_that_a_harness_ran_are_found(record_property):
             text = said(message)
             if message["role"] != "assistant" or "<function" not in text:
                 continue
-            ours = [(call.name, json.loads(call.arguments)) for found in found_in(text, KNOWN) for call in found.calls]
+            ours = [
+                (call.name, json.loads(call.arguments)) for written in found_in(text, KNOWN) for call in written.calls
+            ]
             theirs = [(call["name"], call["arguments"]) for call in message.get("tool_calls") or ()]
             messages += 1
             run += len(theirs)

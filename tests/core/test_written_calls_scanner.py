@@ -34,10 +34,10 @@ def spans(dues):
 def found_in(text, offer, cuts=(), *, eager=True, trigger=None, phase="answer"):
     intake = intake_for(offer, trigger, eager=eager, phase=phase)
     at = sorted({0, len(text), *(cut % (len(text) + 1) for cut in cuts)})
-    found = []
+    segments = []
     for start, end in pairwise(at):
-        found += spans(intake.feed(text[start:end], 1, phase))
-    return found + spans(intake.end())
+        segments += spans(intake.feed(text[start:end], 1, phase))
+    return segments + spans(intake.end())
 
 
 @EVERY

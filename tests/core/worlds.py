@@ -40,12 +40,12 @@ SUM = re.compile(r"(?<!\d)(\d)\+(\d)=(\d{1,2})(?!\d)")
 
 def parse(segment):
     return tuple(
-        Claim(key=found[0], span=segment.at(found.start(), found.end())) for found in SUM.finditer(segment.text)
+        Claim(key=match[0], span=segment.at(match.start(), match.end())) for match in SUM.finditer(segment.text)
     )
 
 
 def parse_ungrounded(segment):
-    return tuple(Claim(key=found[0], span=None) for found in SUM.finditer(segment.text))
+    return tuple(Claim(key=match[0], span=None) for match in SUM.finditer(segment.text))
 
 
 def judge(name, key):

@@ -41,8 +41,8 @@ def script(request):
 
 @pytest.fixture
 def server():
-    with start_blocking_portal() as portal, portal.wrap_async_context_manager(ScriptedServer(script)) as found:
-        yield found
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(ScriptedServer(script)) as scripted:
+        yield scripted
 
 
 @pytest.fixture(autouse=True)
@@ -280,7 +280,7 @@ def test_call_summary_is_one_safe_line(server):
     info = interwhen.clients.SupervisionInfo(result=run.result, call_id="c1")
     assert str(info).startswith("steps verified, 2 checks")
     assert repr(info) == "SupervisionInfo(steps verified, 0 events, 0 violations)"
-    found = tuple(event for event in call.events if isinstance(event, interwhen.events.ViolationFound))
-    assert str(interwhen.clients.SupervisionInfo(events=found)) == (
+    violations = tuple(event for event in call.events if isinstance(event, interwhen.events.ViolationFound))
+    assert str(interwhen.clients.SupervisionInfo(events=violations)) == (
         "in progress, 0 checks ended, 1 violations: word: BAD is no word"
     )

@@ -37,8 +37,8 @@ class Faulty:
     async def _later(self, claim, call):
         if call not in self.bad:
             return judge(claim)
-        found = self.how(claim)
-        return await found if hasattr(found, "__await__") else found
+        verdict = self.how(claim)
+        return await verdict if hasattr(verdict, "__await__") else verdict
 
 
 def raises(claim):

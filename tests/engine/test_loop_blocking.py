@@ -45,11 +45,11 @@ async def test_slow_call_on_loop_is_reported_by_name(seconds, held, configured):
 
     with capture_logs() as logs:
         result, _ = await supervise(ScriptedModel(["1+1=2\n"]), watch(check, name="m", extractor=parser))
-    found = result.timing.blocked_loop
-    assert [each.what for each in found] == ["extractor of 'm'", "verifier 'slowpoke'"][:held]
-    assert [each.seconds for each in found] == pytest.approx([seconds] * held)
-    assert all("test_loop_blocking.py:" in each.where for each in found)
-    assert [(entry["event"], entry["what"]) for entry in logs[:-1]] == [("loop.blocked", each.what) for each in found]
+    blocks = result.timing.blocked_loop
+    assert [each.what for each in blocks] == ["extractor of 'm'", "verifier 'slowpoke'"][:held]
+    assert [each.seconds for each in blocks] == pytest.approx([seconds] * held)
+    assert all("test_loop_blocking.py:" in each.where for each in blocks)
+    assert [(entry["event"], entry["what"]) for entry in logs[:-1]] == [("loop.blocked", each.what) for each in blocks]
     assert result.status == "verified"
 
 
@@ -104,7 +104,7 @@ async def test_real_block_of_50_ms_is_detected(who, loop):
     lines = [step for left in range(10) for step in (f"{left}+1={left + 1}\n", Pause(0.03))]
     what = {"verifier": "verifier 'blocks'", "async verifier": "verifier 'blocks'", "parser": "extractor of 'sums'"}
 
-    async def found():
+    async def blocked_seconds():
         async with interwhen.run(ScriptedModel([lines]), "Q", monitors=[watch(chosen, extractor=parser)]) as run:
             async for event in run:
                 if who == "callback" and isinstance(event, interwhen.Delta):
@@ -118,7 +118,7 @@ async def test_real_block_of_50_ms_is_detected(who, loop):
 
     # Ten times, and again: on a busy machine the watching thread may come too late to see them.
     until = time.monotonic() + 60
-    while not (seconds := await found()):
+    while not (seconds := await blocked_seconds()):
         assert time.monotonic() < until
     assert max(seconds) > 0.02
 
@@ -224,9 +224,9 @@ def test_loop_answering_in_time_is_not_reported():
 
 def test_late_answer_reaches_listeners_above_their_threshold():
     it, posted, (eager, patient) = watched(0.02, 1.0)
-    found = busy()
+    frames = busy()
     for now in (0.0, 0.01, 0.02, 0.03):
-        it.look(now, found, lambda: 0.05)
+        it.look(now, frames, lambda: 0.05)
     assert len(posted) == 1  # it is asked once
     posted[0]()
     (held,) = eager.heard
@@ -262,9 +262,9 @@ def test_blocking_call_includes_time_around_its_samples():
 
 def test_missed_samples_are_reported_once():
     it, _, (listener,) = watched(0.04)
-    found = busy()
+    frames = busy()
     it.look(0.0, [], None)
-    it.look(0.2, found, None)
+    it.look(0.2, frames, None)
     it.answered(0.21)
     assert [held.seconds for held in listener.heard] == [0.21]
 
@@ -404,11 +404,11 @@ def test_failing_loop_does_not_affect_other_loops(configured):
 
 
 def frames():
-    frame, found = sys._getframe(1), []
+    frame, stack = sys._getframe(1), []
     while frame is not None:
-        found.append(frame)
+        stack.append(frame)
         frame = frame.f_back
-    return found
+    return stack
 
 
 @pytest.mark.parametrize("way", ["inline", "parse", "aside"])

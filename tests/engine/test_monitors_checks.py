@@ -149,8 +149,8 @@ def test_coroutine_from_inline_verifier_is_an_error():
 
 @given(ANYTHING)
 def test_any_parser_result_gives_claims_or_error(value):
-    found = parse("w", lambda _segment: value, interwhen.Segment("1+1=2", Span(0, 5), "answer"))
-    assert found == () if value is None or value in ([], {}, "", b"") else isinstance(found, Errored)
+    claims = parse("w", lambda _segment: value, interwhen.Segment("1+1=2", Span(0, 5), "answer"))
+    assert claims == () if value is None or value in ([], {}, "", b"") else isinstance(claims, Errored)
 
 
 @pytest.mark.parametrize(

@@ -48,16 +48,16 @@ class Text(str):
 
 
 def cyclic():
-    found = []
-    found.append(found)
-    return found
+    cycle = []
+    cycle.append(cycle)
+    return cycle
 
 
 def deep():
-    found = []
+    nested = []
     for _ in range(5000):
-        found = [found]
-    return found
+        nested = [nested]
+    return nested
 
 
 async def later():

@@ -34,8 +34,8 @@ LIMIT = re.compile(r"at most (\d+)")
 
 
 async def read_limit(task):
-    found = LIMIT.search(task.text)
-    return int(found[1]) if found else None
+    match = LIMIT.search(task.text)
+    return int(match[1]) if match else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,7 +38,7 @@ def words(*bad):
 
 def monitor(action="refuse", find=None, **options):
     if action == "rewrite":
-        options.setdefault("rewrite", lambda text, found: "***")
+        options.setdefault("rewrite", lambda text, finding: "***")
     return PromptMonitor(name=options.pop("name", "m"), find=find or words("BAD"), action=action, **options)
 
 
@@ -79,8 +79,8 @@ async def test_rewriting_changes_every_message():
 
 
 async def test_findings_that_overlap_are_replaced_once():
-    found = [PromptFinding(Span(2, 5), "a"), PromptFinding(Span(0, 3), "b"), PromptFinding(Span(4, 4 + 3), "c")]
-    once = iter([found, []])
+    findings = [PromptFinding(Span(2, 5), "a"), PromptFinding(Span(0, 3), "b"), PromptFinding(Span(4, 4 + 3), "c")]
+    once = iter([findings, []])
     made = await check_texts([PromptText("0123456789", "user")], [monitor("rewrite", lambda _: next(once))])
     assert made.texts[0].text == "*********789"
 

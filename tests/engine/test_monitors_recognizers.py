@@ -71,8 +71,8 @@ async def test_recognizer_works_with_fork_extractor():
 def test_partly_covered_span_stays_recognized():
     segment = Segment("1+1=2 or 2", Span(10, 20), "answer")
     claims = (Claim(key="a", span=Span(10, 15)),)
-    found = recognize("m", lambda _: [Span(10, 13), Span(12, 18), Span(10, 15), Span(19, 19)], segment, claims)
-    assert found == ((Span(12, 18),), ())
+    recognized = recognize("m", lambda _: [Span(10, 13), Span(12, 18), Span(10, 15), Span(19, 19)], segment, claims)
+    assert recognized == ((Span(12, 18),), ())
 
 
 # ---------------------------------------------------------------------- claims that cannot be told apart
@@ -88,11 +88,11 @@ def clash(*claims):
 
 
 def test_equal_key_with_other_content_is_an_error():
-    found = clash(Sum(key="k", span=Span(0, 5), value=1), Sum(key="k", span=Span(0, 5), value=2))
-    assert isinstance(found, Errored)
-    assert "extractor of 'sums'" in found.error
-    assert "'k'" in found.error
-    assert "value" in found.error
+    failure = clash(Sum(key="k", span=Span(0, 5), value=1), Sum(key="k", span=Span(0, 5), value=2))
+    assert isinstance(failure, Errored)
+    assert "extractor of 'sums'" in failure.error
+    assert "'k'" in failure.error
+    assert "value" in failure.error
 
 
 def test_equal_key_with_other_type_is_an_error():

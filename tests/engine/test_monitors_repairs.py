@@ -19,8 +19,8 @@ IS = re.compile(r"(\w+) is the (left midfielder|goalkeeper|left|right)\b")
 
 
 def positions(segment):
-    for found in IS.finditer(segment.text):
-        yield Claim(key=found[0], span=segment.at(*found.span()))
+    for match in IS.finditer(segment.text):
+        yield Claim(key=match[0], span=segment.at(*match.span()))
 
 
 def judge_with(names, worker="inline"):
@@ -50,17 +50,17 @@ async def test_repair_not_read_as_right_claim_is_discarded(worker, remedy):
     ):
         watcher = Monitor(name="m", verifier=judge_with(names, worker), extractor=positions, remedy=remedy)
         more = "\n" if expected == ["repair"] else "Ann is the left midfielder\n"
-        found, result = await remedies(watcher, "Ann is the goalkeeper\n", more)
-        assert found == expected, names
+        remedy_names, result = await remedies(watcher, "Ann is the goalkeeper\n", more)
+        assert remedy_names == expected, names
         assert (result.status, result.text) == ("verified", "Ann is the left midfielder\n")
 
 
 @pytest.mark.parametrize("remedy", [REMEDY, Auto()], ids=["repair", "auto"])
 async def test_repair_depends_on_text_after_number(remedy):
-    found, result = await remedies(watch(remedy=remedy), "2+2=5,\\!000\n", "2+2=4\n")
-    assert (found, result.text) == (["resample"], "2+2=4\n")
-    found, result = await remedies(watch(remedy=remedy), "2+2=5, so\n", "\n")
-    assert (found, result.text) == (["repair"], "2+2=4\n")
+    remedy_names, result = await remedies(watch(remedy=remedy), "2+2=5,\\!000\n", "2+2=4\n")
+    assert (remedy_names, result.text) == (["resample"], "2+2=4\n")
+    remedy_names, result = await remedies(watch(remedy=remedy), "2+2=5, so\n", "\n")
+    assert (remedy_names, result.text) == (["repair"], "2+2=4\n")
 
 
 @pytest.mark.parametrize("remedy", [REMEDY, Auto()], ids=["repair", "auto"])
@@ -80,17 +80,17 @@ async def test_only_the_repaired_value_must_pass(repair, expected, worker, remed
             yield Claim(key=text, span=segment.at(0, len(text)))
 
     watcher = Monitor(name="m", verifier=verifier(name="ones", worker=worker)(check), extractor=lines, remedy=remedy)
-    found, result = await remedies(watcher, "9+2=12\n", "+2=3\n" if expected == ["repair"] else "1+2=3\n")
-    assert found == expected
+    remedy_names, result = await remedies(watcher, "9+2=12\n", "+2=3\n" if expected == ["repair"] else "1+2=3\n")
+    assert remedy_names == expected
     assert (result.status, result.text) == ("verified", "1+2=3\n")
 
 
 async def test_equal_claim_in_another_line_validates_no_repair():
-    found, result = await remedies(watch(remedy=REMEDY), "2+2=5\n", "\n2+2=5,\\!000\n", "2+2=4\n")
-    assert found == ["repair", "resample"]
+    remedy_names, result = await remedies(watch(remedy=REMEDY), "2+2=5\n", "\n2+2=5,\\!000\n", "2+2=4\n")
+    assert remedy_names == ["repair", "resample"]
     assert result.text == "2+2=4\n2+2=4\n"
-    found, _ = await remedies(watch(remedy=REMEDY), "2+2=5\n", "\n2+2=5\n", "\n")
-    assert found == ["repair", "repair"]
+    remedy_names, _ = await remedies(watch(remedy=REMEDY), "2+2=5\n", "\n2+2=5\n", "\n")
+    assert remedy_names == ["repair", "repair"]
 
 
 async def test_repair_changing_earlier_reading_is_discarded():
@@ -105,8 +105,8 @@ async def test_repair_changing_earlier_reading_is_discarded():
     def check(claim):
         return Pass() if claim.key == "1" else adds_up.check(claim)
 
-    found, _ = await remedies(watch(check, extractor=read, remedy=REMEDY), "x 2+2=5\n", "3+3=6\n")
-    assert found == ["resample"]
+    remedy_names, _ = await remedies(watch(check, extractor=read, remedy=REMEDY), "x 2+2=5\n", "3+3=6\n")
+    assert remedy_names == ["resample"]
 
 
 async def test_tracker_reads_repair_in_earlier_state():
@@ -120,8 +120,8 @@ async def test_tracker_reads_repair_in_earlier_state():
         return Pass() if now == before + 1 else Violation("no", repair=str(before + 1))
 
     watcher = Monitor(name="m", verifier=check, extractor=Tracker(lambda _: 0, step), remedy=REMEDY)
-    found, result = await remedies(watcher, "1\n2\n7\n", "\n4\n")
-    assert found == ["repair"]
+    remedy_names, result = await remedies(watcher, "1\n2\n7\n", "\n4\n")
+    assert remedy_names == ["repair"]
     assert (result.status, result.text) == ("verified", "1\n2\n3\n4\n")
 
 
@@ -132,8 +132,8 @@ async def test_async_verifier_checks_repair_once():
         calls.append(claim.key)
         return Violation("no", where=Span(4, 5), repair="4") if claim.total != 4 else Unknown("?")
 
-    found, result = await remedies(watch(slow(1.0, function=function), remedy=REMEDY), "2+2=5\n", "\n")
-    assert found == ["repair"]
+    remedy_names, result = await remedies(watch(slow(1.0, function=function), remedy=REMEDY), "2+2=5\n", "\n")
+    assert remedy_names == ["repair"]
     assert calls == ["2+2=5", "2+2=4"]
     assert result.text == "2+2=4\n"
 
@@ -163,8 +163,8 @@ async def test_repair_is_accepted_when_claims_share_a_key():
             yield replace(claim, key="the sum")
 
     watcher = watch(asked_elsewhere("4"), extractor=read, remedy=REMEDY)
-    found, result = await remedies(watcher, "2+2=5\n", "\n")
-    assert (found, result.text) == (["repair"], "2+2=4\n")
+    remedy_names, result = await remedies(watcher, "2+2=5\n", "\n")
+    assert (remedy_names, result.text) == (["repair"], "2+2=4\n")
 
 
 @pytest.mark.parametrize("repair", ["5", "4+0", "x"])
@@ -173,13 +173,13 @@ async def test_async_repair_must_be_read_as_intended_claim(repair):
         # Another key for each reading, so that keys cannot tell an old claim from a new one.
         for claim in sums(segment):
             yield replace(claim, key=f"{claim.key} {next(readings)}")
-        for found in re.finditer(r"4\+0", segment.text):
-            yield Sum(key=f"{next(readings)}", span=segment.at(*found.span()), left=4, right=0, total=4)
+        for match in re.finditer(r"4\+0", segment.text):
+            yield Sum(key=f"{next(readings)}", span=segment.at(*match.span()), left=4, right=0, total=4)
 
     readings = itertools.count()
     watcher = watch(asked_elsewhere(repair), extractor=read, remedy=REMEDY)
-    found, result = await remedies(watcher, "2+2=5\n", "3+3=6\n")
-    assert (found, result.text) == (["resample"], "3+3=6\n")
+    remedy_names, result = await remedies(watcher, "2+2=5\n", "3+3=6\n")
+    assert (remedy_names, result.text) == (["resample"], "3+3=6\n")
 
 
 @pytest.mark.parametrize("worker", ["inline", "async"])
@@ -194,8 +194,8 @@ async def test_claim_read_only_by_fork_is_not_repaired(worker):
 
 async def test_fork_with_local_parser_validates_its_repair():
     fork = Fork("Which sums?", lambda reply, segment: (), local=lambda segment: list(sums(segment)))
-    found, result = await remedies(watch(extractor=fork, remedy=REMEDY), "2+2=5\n", "\n")
-    assert (found, result.text) == (["repair"], "2+2=4\n")
+    remedy_names, result = await remedies(watch(extractor=fork, remedy=REMEDY), "2+2=5\n", "\n")
+    assert (remedy_names, result.text) == (["repair"], "2+2=4\n")
 
 
 async def test_extractor_raising_on_repair_discards_it():
@@ -204,5 +204,5 @@ async def test_extractor_raising_on_repair_discards_it():
             raise ValueError("no")
         return list(sums(segment))
 
-    found, _ = await remedies(watch(extractor=read, remedy=REMEDY), "2+2=5\n", "3+3=6\n")
-    assert found == ["resample"]
+    remedy_names, _ = await remedies(watch(extractor=read, remedy=REMEDY), "2+2=5\n", "3+3=6\n")
+    assert remedy_names == ["resample"]

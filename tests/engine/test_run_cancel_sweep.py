@@ -104,9 +104,9 @@ def keep_streams(model, streams):
     opened = model.stream
 
     async def stream(request):
-        found = await opened(request)
-        streams.append(found)
-        return found
+        new_stream = await opened(request)
+        streams.append(new_stream)
+        return new_stream
 
     model.stream = stream
 

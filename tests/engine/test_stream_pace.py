@@ -17,8 +17,8 @@ def drip(seconds, count):
 
 @pytest.fixture
 def logs(configured):
-    with capture_logs() as found:
-        yield found
+    with capture_logs() as entries:
+        yield entries
 
 
 @pytest.mark.fault("W21", injected="a token every two seconds", happens="an alarm in log and result; the run continues")

@@ -40,12 +40,12 @@ def waits(claim):
 
 
 async def measured(*verifiers):
-    found = []
-    pool = interwhen.Workers(when_measured=lambda each, spent: found.append((each.name, spent)))
+    timings = []
+    pool = interwhen.Workers(when_measured=lambda each, spent: timings.append((each.name, spent)))
     async with pool as workers, anyio.create_task_group() as group:
         for each in verifiers:
             group.start_soon(workers.check, each, CLAIM, anyio.CancelScope(deadline=anyio.current_time() + 120))
-    return dict(found)
+    return dict(timings)
 
 
 async def test_threaded_check_measures_own_cpu_and_subprocesses():

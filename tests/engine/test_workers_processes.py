@@ -48,9 +48,9 @@ def anyio_backend():
 )
 async def test_worker_death_costs_one_check_and_is_replaced():
     lines = [f"{left}+1={left + 1}\n" for left in (1, 10, 2, 11, 3, 15, 4)]
-    found, result = await outcomes("".join(lines))
-    assert [isinstance(outcome, Judged) for outcome in found] == [True, False, True, False, True, False, True]
-    assert [outcome.error.partition(";")[0] for outcome in found[1::2]] == [
+    check_outcomes, result = await outcomes("".join(lines))
+    assert [isinstance(outcome, Judged) for outcome in check_outcomes] == [True, False, True, False, True, False, True]
+    assert [outcome.error.partition(";")[0] for outcome in check_outcomes[1::2]] == [
         "the worker process died during the check (exit code 7)",
         "the worker process died during the check (exit code -11)",
         "the worker process died during the check (exit code 3)",
@@ -60,8 +60,8 @@ async def test_worker_death_costs_one_check_and_is_replaced():
 
 async def test_unpicklable_results_leave_the_worker_alive():
     lines = [f"{left}+{right}={left + right}\n" for left, right in ((16, 1), (12, 1), (13, 1), (14, 1), (16, 2))]
-    found, _ = await outcomes("".join(lines))
-    first, raised, bad_reduce, lock, last = found
+    check_outcomes, _ = await outcomes("".join(lines))
+    first, raised, bad_reduce, lock, last = check_outcomes
     assert first == last  # the same process
     assert int(first.verdict.evidence) != os.getpid()
     assert raised == Errored("RuntimeError: bad luck")
@@ -92,8 +92,8 @@ async def test_violation_from_process_is_repaired():
 async def test_deadline_kills_and_replaces_the_worker():
     # The checks that must pass have a deadline of their own, which a busy machine keeps.
     others = watch(workers.in_process, name="others", extractor=only(16))
-    found, _ = await outcomes("1+1=2\n16+2=18\n16+3=19\n", workers.hangs, others, extractor=only(1))
-    hung, second, third = found
+    check_outcomes, _ = await outcomes("1+1=2\n16+2=18\n16+3=19\n", workers.hangs, others, extractor=only(1))
+    hung, second, third = check_outcomes
     assert hung == TimedOut(1.0)
     assert isinstance(second.verdict, Pass)
     assert second == third
@@ -181,10 +181,10 @@ async def test_worker_output_does_not_reach_our_stdout(capfd):
 @pytest.mark.fault("V4", injected="a worker that spins", happens="killed at the deadline; the other stream continues")
 async def test_spinning_worker_is_killed_without_affecting_runs():
     async with Workers(processes=2) as shared:
-        found = {}
+        results = {}
 
         async def one(name, text, who):
-            found[name], _ = await supervise(ScriptedModel([text]), *who, workers=shared)
+            results[name], _ = await supervise(ScriptedModel([text]), *who, workers=shared)
 
         async with anyio.create_task_group() as group:
             spins = watch(workers.spins, extractor=only(1))
@@ -192,10 +192,10 @@ async def test_spinning_worker_is_killed_without_affecting_runs():
             group.start_soon(one, "spins", "1+1=2\n2+2=4\n", [spins, others])
             lines = [f"{n}+1={n + 1}\n" for n in range(1, 6)]
             group.start_soon(one, "sums", "".join(lines), [watch(workers.in_process)])
-    spinning, after = (record.outcome for record in found["spins"].checks)
+    spinning, after = (record.outcome for record in results["spins"].checks)
     assert spinning == TimedOut(1.0)
     assert isinstance(after.verdict, Pass)
-    assert found["sums"].status == "verified"
+    assert results["sums"].status == "verified"
 
 
 async def test_a_worker_forgets_the_verifiers_of_earlier_runs(monkeypatch):

@@ -210,8 +210,8 @@ def costs() -> Iterator[tuple[str, float]]:
 
 def main() -> int:
     if sys.argv[1:] == ["--record"]:
-        found = json.dumps({name: round(cost, 1) for name, cost in costs()}, indent=2)
-        Path(__file__).with_suffix(".json").write_text(f"{found}\n", encoding="utf-8")
+        recording = json.dumps({name: round(cost, 1) for name, cost in costs()}, indent=2)
+        Path(__file__).with_suffix(".json").write_text(f"{recording}\n", encoding="utf-8")
         return 0
     status = 0
     sys.stdout.write(f"{'recorded':>8} {'now':>8} {'change':>8}  instructions per token\n")

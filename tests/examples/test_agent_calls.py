@@ -75,12 +75,12 @@ def test_forbidden_order_is_blocked_by_interwhen(loop, serve):
     if loop == "code":
         pytest.importorskip("smolagents", reason="smolagents is not installed")
     texts = CALLS[loop]
-    found = measure(loop, serve(model_of(texts)), "m", [LAMP, CUPS], Limits(4, 100))
-    bare, held = found["without"], found["with"]
+    counts = measure(loop, serve(model_of(texts)), "m", [LAMP, CUPS], Limits(4, 100))
+    bare, held = counts["without"], counts["with"]
     assert (bare["tasks"], bare["tasks done right"], bare["forbidden orders made"]) == (2, 1, 1)
     assert (held["tasks"], held["tasks done right"], held["forbidden orders made"]) == (2, 2, 0)
     assert (bare["refused: forbidden"], held["refused: forbidden"]) == (0, 1)
-    for count in found.values():
+    for count in counts.values():
         assert count["calls that the loop ran"] == count["of these, read by interwhen"] > 0
         assert count["read by interwhen, not run by the loop"] == count["replies with text that cannot be read"] == 0
 

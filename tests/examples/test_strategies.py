@@ -63,8 +63,8 @@ def test_each_removed_strategy_is_a_plug_in(strategy):
 
 @pytest.mark.parametrize("strategy", ALL, ids=by_name)
 async def test_no_text_is_verified_without_a_check(strategy):
-    found = await try_out(strategy, telling(PLAIN), budget=120)
-    assert found.status in ("unverified", "abstained")
+    outcome = await try_out(strategy, telling(PLAIN), budget=120)
+    assert outcome.status in ("unverified", "abstained")
     unwatched = await try_out(strategy, telling(RIGHT), budget=120, question=question(monitors=()))
     assert unwatched.status in ("unverified", "abstained")
 
@@ -74,8 +74,8 @@ async def test_no_text_is_verified_without_a_check(strategy):
 async def test_all_tokens_of_all_texts_are_counted(strategy, budget):
     for script in (thinker, lambda _: RIGHT, lambda _: "and\n" * 99):
         model = writer(script)
-        found = await try_out(strategy, model, budget=budget)
-        ledger = found.ledger
+        outcome = await try_out(strategy, model, budget=budget)
+        ledger = outcome.ledger
         assert ledger.total_tokens == ledger.kept + ledger.discarded <= budget
         assert ledger.requests == len(model.requests)
 
@@ -90,16 +90,16 @@ async def test_a_model_that_cannot_continue_is_refused(strategy):
 @pytest.mark.parametrize("strategy", TESTING, ids=by_name)
 async def test_rounds_continue_until_a_text_passes(strategy):
     model = telling(WRONG, "2 + 2 = 4\nWell.", RIGHT)
-    found = await try_out(strategy, model)
-    assert (found.status, found.answer, len(model.requests)) == ("verified", "4", 3)
-    assert (found.ledger.kept, found.ledger.discarded) == (len(RIGHT), len(WRONG) + len("2 + 2 = 4\nWell."))
+    outcome = await try_out(strategy, model)
+    assert (outcome.status, outcome.answer, len(model.requests)) == ("verified", "4", 3)
+    assert (outcome.ledger.kept, outcome.ledger.discarded) == (len(RIGHT), len(WRONG) + len("2 + 2 = 4\nWell."))
 
 
 @pytest.mark.parametrize("strategy", TESTING, ids=by_name)
 async def test_strategy_abstains_if_all_texts_are_refuted(strategy):
-    found = await try_out(strategy, telling(WRONG), budget=4 * len(WRONG))
-    assert (found.status, found.answer, found.ledger.requests) == ("abstained", None, 4)
-    assert found.why == "each text was refuted, or gave no answer"
+    outcome = await try_out(strategy, telling(WRONG), budget=4 * len(WRONG))
+    assert (outcome.status, outcome.answer, outcome.ledger.requests) == ("abstained", None, 4)
+    assert outcome.why == "each text was refuted, or gave no answer"
 
 
 async def test_generate_test_gives_no_feedback_to_model():
@@ -111,11 +111,11 @@ async def test_generate_test_gives_no_feedback_to_model():
 @pytest.mark.parametrize(("level", "said"), [("", "Wait, 2 + 2 is 4, not 5."), (":level=flag", "Wait, something")])
 async def test_feedback_reveals_what_the_level_allows(level, said):
     model = writer(lambda request: RIGHT if len(request.prompt) > 1 else WRONG)
-    found = await try_out(Revision(), model, question=question(prompt=CHAT, monitors=(f"arithmetic{level}",)))
+    outcome = await try_out(Revision(), model, question=question(prompt=CHAT, monitors=(f"arithmetic{level}",)))
     again = model.requests[1].prompt
     assert again[:2] == (*CHAT, Message("assistant", WRONG))
     assert again[2].content.startswith(said)
-    assert found.handed is not bool(level)
+    assert outcome.handed is not bool(level)
     assert ("4" in again[2].content) is not bool(level)
 
 
@@ -128,9 +128,9 @@ async def test_steps_that_are_refuted_are_dropped(strategy):
         # The monitor refutes no wrong answer, so the last step is good.
         return request.prefix.count("\n") == 2 or len(asked) % 3 == 0
 
-    found = await try_out(strategy, by_steps(choose), question=question(monitors=("arithmetic",)))
-    assert (found.status, found.answer, found.text) == ("verified", "5", "".join(GOOD))
-    assert found.ledger.kept == len("".join(GOOD))
+    outcome = await try_out(strategy, by_steps(choose), question=question(monitors=("arithmetic",)))
+    assert (outcome.status, outcome.answer, outcome.text) == ("verified", "5", "".join(GOOD))
+    assert outcome.ledger.kept == len("".join(GOOD))
 
 
 async def test_equal_texts_share_one_beam_slot():
@@ -143,38 +143,38 @@ async def test_equal_texts_share_one_beam_slot():
 
 async def test_trees_grow_independently():
     model = by_steps(lambda request: len(model.requests) > 2)
-    found = await try_out(TreeSearch(), model)
-    assert found.text == "".join(GOOD)
+    outcome = await try_out(TreeSearch(), model)
+    assert outcome.text == "".join(GOOD)
     assert {request.prefix for request in model.requests} >= {BAD[0], GOOD[0]}
 
 
 @pytest.mark.parametrize("strategy", [StepBeam(), TreeSearch(trees=1)], ids=by_name)
 async def test_last_quarter_of_budget_forces_the_answer(strategy):
     model = writer(lambda request: "Answer: 5" if request.sampling.temperature == 0 else "and so\n")
-    found = await try_out(strategy, model, budget=80)
+    outcome = await try_out(strategy, model, budget=80)
     assert model.requests[-1].sampling.temperature == 0.0
-    assert found.answer == "5"
+    assert outcome.answer == "5"
 
 
 async def test_the_end_of_the_thinking_is_replaced():
     model = writer(thinker)
-    found = await try_out(BudgetForcing(), model, question=question(monitors=()))
-    assert found.text == "<think>\nhm\nWait, hm\nWait, hm\n</think>\nAnswer: 2"
-    assert found.answer == "2"
-    assert found.ledger.kept == len(found.text) - 2 * len("\nWait,")
-    assert found.ledger.discarded == 2 * len("\n</think>")
+    outcome = await try_out(BudgetForcing(), model, question=question(monitors=()))
+    assert outcome.text == "<think>\nhm\nWait, hm\nWait, hm\n</think>\nAnswer: 2"
+    assert outcome.answer == "2"
+    assert outcome.ledger.kept == len(outcome.text) - 2 * len("\nWait,")
+    assert outcome.ledger.discarded == 2 * len("\n</think>")
 
 
 async def test_thinking_that_is_too_long_is_ended():
     def choose(request):
         return " 7" if request.prefix.endswith("Answer:") else "<think>\n" + "and so on " * 50
 
-    found = await try_out(BudgetForcing(maximum=30), writer(choose), budget=40)
-    assert found.text == ("<think>\n" + "and so on " * 50)[:30] + "\n</think>\nAnswer: 7"
-    assert (found.answer, found.ledger.total_tokens) == ("7", 32)
+    outcome = await try_out(BudgetForcing(maximum=30), writer(choose), budget=40)
+    assert outcome.text == ("<think>\n" + "and so on " * 50)[:30] + "\n</think>\nAnswer: 7"
+    assert (outcome.answer, outcome.ledger.total_tokens) == ("7", 32)
     plain = writer(lambda request: " 7" if request.prefix.endswith("Answer:") else "x" * 99)
-    found = await try_out(BudgetForcing(), plain, budget=40, sampling=Sampling(max_tokens=100))
-    assert found.text == "x" * 30 + "\nAnswer: 7"
+    outcome = await try_out(BudgetForcing(), plain, budget=40, sampling=Sampling(max_tokens=100))
+    assert outcome.text == "x" * 30 + "\nAnswer: 7"
 
 
 async def test_reasoning_in_its_own_field_is_continued():
@@ -185,6 +185,6 @@ async def test_reasoning_in_its_own_field_is_continued():
 
     model = ScriptedModel(script, capabilities=Capabilities(resume="prefill", think_tags=None))
     asked = question(monitors=(), read=lambda text: read(text.replace("Answer", "\nAnswer")))
-    found = await try_out(BudgetForcing(waits=1), model, question=asked)
-    assert found.text == "Hm.\nWait, sure.Answer: 2"
+    outcome = await try_out(BudgetForcing(waits=1), model, question=asked)
+    assert outcome.text == "Hm.\nWait, sure.Answer: 2"
     assert [piece.phase for piece in model.requests[1].pieces] == ["reasoning"]

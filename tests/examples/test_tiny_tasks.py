@@ -23,7 +23,7 @@ def test_a_worked_solution_is_right_and_verified(family):
         text = f"<think>\n{lines}\n</think>\n{known.answer}"
         trace = Trace((Chunk(text),), "stop")
         assert one.grade(one.question.answer(trace))
-        found = anyio.run(judge, one.question, trace, ScriptedModel([""]))
-        assert found.verified, found.result
+        judgement = anyio.run(judge, one.question, trace, ScriptedModel([""]))
+        assert judgement.verified, judgement.result
         assert one.question.read("<think>\nhm") is None
         assert not one.grade("Answer: nothing")

@@ -88,17 +88,17 @@ def gateway(portal):
         listener = listen(built.config)
         server = portal.call(GatewayServer, built)
         ended = portal.start_task_soon(server.serve, [listener])
-        found = Running(built, server, address(listener), ended)
+        service = Running(built, server, address(listener), ended)
         while not server.started:
             portal.call(wait)
-        running.append(found)
-        return found
+        running.append(service)
+        return service
 
     yield start
-    for found in running:
-        found.server.should_exit = found.server.force_exit = True
-        portal.call(found.gateway.cut)
-        found.ended.result(60)
+    for service in running:
+        service.server.should_exit = service.server.force_exit = True
+        portal.call(service.gateway.cut)
+        service.ended.result(60)
 
 
 async def wait():

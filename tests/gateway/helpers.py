@@ -13,8 +13,8 @@ def corrected(request):
 
 
 def sse(text):
-    found = [line.removeprefix("data: ") for line in text.split("\n") if line.startswith("data: ")]
-    return [line if line == "[DONE]" else json.loads(line) for line in found]
+    payloads = [line.removeprefix("data: ") for line in text.split("\n") if line.startswith("data: ")]
+    return [line if line == "[DONE]" else json.loads(line) for line in payloads]
 
 
 def post(gateway, body, path="chat/completions", **options):

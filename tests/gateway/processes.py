@@ -31,11 +31,11 @@ def serving(upstream, *arguments, log_level="error", cwd=None, environment=None)
     child = subprocess.Popen([*command, *arguments], stderr=subprocess.PIPE, text=True, cwd=cwd, env=environment)
     try:
         seen = ""
-        while not (found := re.search(r"serving (http://\S+)", seen)):
+        while not (match := re.search(r"serving (http://\S+)", seen)):
             line = child.stderr.readline()
             assert line, f"it did not start: {seen}"
             seen += line
-        yield Process(child, found[1], seen)
+        yield Process(child, match[1], seen)
     finally:
         if child.poll() is None:
             child.kill()

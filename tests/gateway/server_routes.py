@@ -258,9 +258,9 @@ def page():
         lines += [f"## {server}\n", f"From {SOURCES[server]}.\n"]
         lines += [f"| route | | {' | '.join(MODES.values())} |", "|---|---|---|---|---|"]
         for method, path in routes(server):
-            found = found_of(method, path)
-            kind = "" if found is None else f"`{found.kind}`"
-            told = ["none (404)"] * 3 if found is None else [TOLD[DECISIONS[found.kind][mode]] for mode in MODES]
+            route = found_of(method, path)
+            kind = "" if route is None else f"`{route.kind}`"
+            told = ["none (404)"] * 3 if route is None else [TOLD[DECISIONS[route.kind][mode]] for mode in MODES]
             lines.append(f"| `{method} {path}` | {kind} | {' | '.join(told)} |")
         lines.append("")
     return "\n".join(lines)

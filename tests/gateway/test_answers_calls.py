@@ -18,10 +18,10 @@ pytestmark = pytest.mark.anyio
 
 async def test_sound_stream_equals_the_upstream_stream(upstream, gateway):
     server = upstream((*events(["one\n", "two"], api="chat")[:-1], counts(3, 2), events([], api="chat")[-1]))
-    found = sse(post(gateway(server, watchers=[passing()], detail="off"), {**ASK, "stream": True}).text)
+    chunks = sse(post(gateway(server, watchers=[passing()], detail="off"), {**ASK, "stream": True}).text)
     direct = sse(httpx2.post(f"{server.base_url}/chat/completions", json={**ASK, "stream": True}).text)
     # Token counts were asked for by us, and not by the client.
-    assert found == [chunk for chunk in direct if chunk == "[DONE]" or chunk["choices"]]
+    assert chunks == [chunk for chunk in direct if chunk == "[DONE]" or chunk["choices"]]
 
 
 @pytest.mark.parametrize("kind", ["async", "sync"])
@@ -31,15 +31,15 @@ async def test_the_sdk_reads_a_corrected_answer(kind, streamed, upstream, gatewa
 
     running = gateway(upstream(corrected), watchers=[word(good="good", delivery="gate")])
     client = KINDS[kind](base_url=running.base_url, api_key="key", max_retries=0)
-    found = await ask(client, stream=streamed)
+    answer = await ask(client, stream=streamed)
     if streamed:
-        chunks = await read(found)
+        chunks = await read(answer)
         text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
         told, reason = chunks[-1].interwhen, chunks[-1].choices[0].finish_reason
         told_all = [getattr(chunk, "interwhen", {}) for chunk in chunks]
         assert [e["type"] for each in told_all for e in each.get("events", ())] == ["violation_found", "remedied"]
     else:
-        text, told, reason = found.choices[0].message.content, found.interwhen, found.choices[0].finish_reason
+        text, told, reason = answer.choices[0].message.content, answer.interwhen, answer.choices[0].finish_reason
     assert text == "one\ngood\ntwo\n"
     assert reason == "stop"
     assert told["result"]["type"] == "verified"

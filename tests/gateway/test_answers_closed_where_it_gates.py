@@ -150,6 +150,6 @@ def test_gate_withholds_text_in_unread_fields(place, streamed, upstream, gateway
     who = Monitor(name="lines", verifier=made(passes), extractor=every_segment, trigger=Lines(), delivery="gate")
     answer = post(gateway(upstream(lambda _: with_text(place)), watchers=[who]), {**ASK, "stream": streamed})
     assert SECRET not in answer.text
-    found = [each for each in sse(answer.text) if each != "[DONE]"][-1] if streamed else answer.json()
-    assert found["interwhen"]["result"]["type"] == "unverified"
-    assert place in json.dumps(found["interwhen"]["result"]["unverified_reasons"])
+    body = [each for each in sse(answer.text) if each != "[DONE]"][-1] if streamed else answer.json()
+    assert body["interwhen"]["result"]["type"] == "unverified"
+    assert place in json.dumps(body["interwhen"]["result"]["unverified_reasons"])

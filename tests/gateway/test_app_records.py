@@ -20,7 +20,7 @@ def audited(tmp_path, gateway):
     def make(server, **options):
         running = gateway(server, audit={"path": str(path)}, **options)
 
-        def found():
+        def audit_lines():
             running.idle()
             until = time.monotonic() + 60
             while running.gateway.audit._queue.qsize():
@@ -29,7 +29,7 @@ def audited(tmp_path, gateway):
             running.gateway.audit.close()
             return [json.loads(line) for line in path.read_text().splitlines()]
 
-        return running, found
+        return running, audit_lines
 
     return make
 
@@ -105,12 +105,12 @@ def journaled(tmp_path, gateway):
         settings = {"path": str(folder), **options.pop("journal", {})}
         running = gateway(server, journal=settings, **options)
 
-        def found():
+        def journal_paths():
             running.idle()
             running.gateway.journals.close()
             return sorted(folder.glob("*.journal"))
 
-        return running, found
+        return running, journal_paths
 
     return make
 

@@ -9,8 +9,8 @@ from interwhen._engine import run as engine
 from interwhen._engine.run import RunOptions
 from interwhen._run.run import SyncRun
 from interwhen.journal import JournalError
-from interwhen.journal._records import Header
 from interwhen.journal._rebuilt_run import core_of, read_journal
+from interwhen.journal._records import Header
 from interwhen.models import Capabilities
 from journals import KINDS, LINES, borders, goes_on, recorded
 from sums import slow, watch

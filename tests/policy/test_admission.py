@@ -195,15 +195,15 @@ def test_truncated_search_proves_no_deadlock() -> None:
         names = ["pay", *(f"t{number}" for number in range(count))]
         return Schema({name: Tool(name, RecordOf(name, ())) for name in names})
 
-    def found(count: int, least: str) -> list[tuple[str, tuple[str, ...]]]:
+    def deadlocked(count: int, least: str) -> list[tuple[str, tuple[str, ...]]]:
         schema = schema_of(count)
         wanted = [f'length(calls("t{number}")) >= {0 if number < count - 3 else least}' for number in range(count)]
         text = rule("last-three", " and ".join(wanted), tools="pay", examples="")
         return [(each.reason, each.rules) for each in deadlocks([read_rule(text, Surroundings(schema))], schema)]
 
-    assert found(4, "1") == []
-    assert found(8, "1") == [("open", ("last-three",))]
-    assert found(4, "9") == [("deadlock", ("last-three",))]
+    assert deadlocked(4, "1") == []
+    assert deadlocked(8, "1") == [("open", ("last-three",))]
+    assert deadlocked(4, "9") == [("deadlock", ("last-three",))]
 
 
 WRONG = {

@@ -72,18 +72,18 @@ def test_malformed_value_is_missing(raw: Any, kind: Kind) -> None:
 @given(st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.lists(st.text())))
 def test_any_data_is_a_value_or_missing(raw: Any) -> None:
     for kind in (Bool(), Number(), Number(whole=True), GB, Text(), Date(), Moment(), ListOf(Text()), RecordOf("r", ())):
-        found = hold(raw, kind, "x")
-        if isinstance(found, Missing):
-            assert found.why.startswith("x is ")
-        elif not isinstance(found, Held) and not isinstance(kind, Quantity):
-            assert hold(raw_of(found, kind), kind, "x") == found
+        held = hold(raw, kind, "x")
+        if isinstance(held, Missing):
+            assert held.why.startswith("x is ")
+        elif not isinstance(held, Held) and not isinstance(kind, Quantity):
+            assert hold(raw_of(held, kind), kind, "x") == held
 
 
 @given(st.fractions(min_value=0, max_value=10**9, max_denominator=10**6))
 def test_amount_is_read_exactly_or_missing(amount: Fraction) -> None:
     text = str(float(amount))
-    found = read_amount(f"{text} GB", "data")
-    assert found is None or found == Fraction(text) * 10**9
+    parsed = read_amount(f"{text} GB", "data")
+    assert parsed is None or parsed == Fraction(text) * 10**9
 
 
 def test_displayed_value_is_short_and_on_one_line() -> None:

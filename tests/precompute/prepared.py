@@ -19,8 +19,8 @@ def check(_claim: Claim):
 
 
 def lines(segment):
-    for found in re.finditer(r"\S[^\n]*", segment.text):
-        yield Claim(key=found[0], span=segment.at(*found.span()))
+    for match in re.finditer(r"\S[^\n]*", segment.text):
+        yield Claim(key=match[0], span=segment.at(*match.span()))
 
 
 class Named(ScriptedModel):

@@ -63,40 +63,42 @@ def test_a_short_text_is_one_piece():
 
 
 def test_sections_tables_and_code_are_kept_whole():
-    found = pieces_of(MANUAL, size=100, overlap=30)
-    (table,) = [piece for piece in found if "|" in piece.text]
+    pieces = pieces_of(MANUAL, size=100, overlap=30)
+    (table,) = [piece for piece in pieces if "|" in piece.text]
     assert table.text.count("\n") >= 3
     assert "2 kg" in table.text
     assert table.lead.startswith("The Manual\n==========\nTariffs\n-------")
-    (code,) = [piece for piece in found if "```" in piece.text]
+    (code,) = [piece for piece in pieces if "```" in piece.text]
     assert "pay(5)\n\npay(9)\n```" in code.text
-    for piece in found:  # a heading stands with the text below it
+    for piece in pieces:  # a heading stands with the text below it
         assert not re.search(r"\n[=-]+\Z", piece.text)
 
 
 def test_long_table_is_split_between_rows_with_header():
-    found = pieces_of(f"# Tariffs\n\n{TABLE}", size=400)
-    assert len(found) > 5
-    for piece in found[2:]:
+    pieces = pieces_of(f"# Tariffs\n\n{TABLE}", size=400)
+    assert len(pieces) > 5
+    for piece in pieces[2:]:
         assert piece.lead == "# Tariffs\n| weight | price |\n|---|---|"
         assert all(re.fullmatch(r"\| \d+ kg \| \d+ \|", row) for row in piece.text.splitlines())
 
 
 def test_lead_holds_headings_and_preceding_sentences():
-    found = pieces_of("# One\n\n" + "First it rains. Then it pours. " * 22 + "\n\n## Two\n\nEnd.", size=200, overlap=40)
-    inner = found[1]
+    pieces = pieces_of(
+        "# One\n\n" + "First it rains. Then it pours. " * 22 + "\n\n## Two\n\nEnd.", size=200, overlap=40
+    )
+    inner = pieces[1]
     assert inner.lead == "# One\nFirst it rains. Then it pours."
-    assert found[-1].text.startswith("## Two")
-    assert found[-1].lead == "# One"
+    assert pieces[-1].text.startswith("## Two")
+    assert pieces[-1].lead == "# One"
 
 
 @given(BLOCKS, st.integers(16, 400))
 def test_splitting_loses_nothing_and_respects_size(text, size):
-    found = pieces_of(text, size=size, overlap=size // 4)
-    assert squeezed("".join(piece.text for piece in found)) == squeezed(text)
-    assert all(len(piece.text) <= size for piece in found)
-    assert len({piece.name for piece in found}) == len(found)
-    assert all(piece.text.strip() for piece in found)
+    pieces = pieces_of(text, size=size, overlap=size // 4)
+    assert squeezed("".join(piece.text for piece in pieces)) == squeezed(text)
+    assert all(len(piece.text) <= size for piece in pieces)
+    assert len({piece.name for piece in pieces}) == len(pieces)
+    assert all(piece.text.strip() for piece in pieces)
 
 
 @pytest.mark.parametrize("structured", [True, False])
@@ -116,9 +118,9 @@ def test_five_hundred_pages_split_within_three_seconds():
     text = "\n\n".join(map(page, range(1000)))
     assert len(text) > 1_100_000
     begun = thread_time()
-    found = pieces_of(text)
+    pieces = pieces_of(text)
     assert thread_time() - begun < 3  # half a second alone
-    assert 500 < len(found) < 2000
+    assert 500 < len(pieces) < 2000
 
 
 @pytest.mark.parametrize(("size", "overlap"), [(15, 0), (100, 101), (100, -1)])

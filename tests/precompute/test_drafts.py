@@ -57,10 +57,10 @@ def asleep(model, producer, store=None, **options):
 async def until_made(pre, most=20):
     done = []
     while len(done) < most and not (done and done[-1].outcome == "accepted"):
-        found = await pre.work(slices=1)
-        if not found:
+        slices = await pre.work(slices=1)
+        if not slices:
             await anyio.sleep(301)  # the pause after a slice that was late
-        done.extend(found)
+        done.extend(slices)
     return done
 
 

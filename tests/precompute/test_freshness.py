@@ -186,8 +186,10 @@ async def play(seed, edits, shelf, steps=STEPS):
     assert not prepared.current.due
     assert len(prepared.current.items) == len(prepared.plan)
     now = expected(world.shape, prepared.context, process.model, process.version)
-    found = {name.partition("::")[2]: (item.status, item.payload.text) for name, item in prepared.current.items.items()}
-    assert found == now
+    current = {
+        name.partition("::")[2]: (item.status, item.payload.text) for name, item in prepared.current.items.items()
+    }
+    assert current == now
     assert told(process.pre.ready(ref)) == {name: text for name, (status, text) in now.items() if status == "accepted"}
     return world
 

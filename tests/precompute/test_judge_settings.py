@@ -146,10 +146,10 @@ def test_fingerprint_is_stable_across_processes():
         "from interwhen.registry import load_monitors; from interwhen.precompute._judge import Judge;"
         "print(Judge(['arithmetic']).digest)"
     )
-    found = {
+    digests = {
         subprocess.run(
             [sys.executable, "-c", program], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": seed}
         ).stdout
         for seed in ("1", "2")
     }
-    assert found == {Judge(["arithmetic"]).digest + "\n"}
+    assert digests == {Judge(["arithmetic"]).digest + "\n"}

@@ -128,15 +128,15 @@ async def test_ready_takes_constant_number_of_calls(loop, file, tmp_path):
             sys.setprofile(None)
         return count
 
-    found = []
+    counts = []
     for size in (10, 60):
         store = open_store(tmp_path / f"{size}.db") if file else Store()
         pre = precomputer(store)
         ref = await pre.add("book", numbers(size))
         await pre.work()
-        found.append((len(pre.ready(ref)), calls(lambda pre=pre, ref=ref: pre.ready(ref))))
+        counts.append((len(pre.ready(ref)), calls(lambda pre=pre, ref=ref: pre.ready(ref))))
         await pre.aclose()
-    (few, calls_for_few), (many, calls_for_many) = found
+    (few, calls_for_few), (many, calls_for_many) = counts
     assert many > 3 * few
     assert calls_for_many == calls_for_few < 60
 

@@ -36,16 +36,16 @@ def test_passages_are_retrieved_from_five_hundred_pages():
     assert len(text) > 1_000_000
     index = PassageIndex(pieces_of(text))
     for town, thing, fact in random.Random(1).sample(facts, 40):
-        found = within(index.ranked(f"When was the {thing} of {town} built?"))
-        assert any(fact in passage_of(piece) for piece in found), town
+        passages = within(index.ranked(f"When was the {thing} of {town} built?"))
+        assert any(fact in passage_of(piece) for piece in passages), town
 
 
 def test_passages_stay_within_their_budget():
     text, _ = manual(20)
     ranked = PassageIndex(pieces_of(text)).ranked("When was the bridge built?")
-    found = within(ranked, most=3, budget=6000)
-    assert 1 <= len(found) <= 3
-    assert sum(len(passage_of(piece)) for piece in found) <= 6000
+    passages = within(ranked, most=3, budget=6000)
+    assert 1 <= len(passages) <= 3
+    assert sum(len(passage_of(piece)) for piece in passages) <= 6000
     assert within(ranked, budget=10) == ()
 
 
@@ -82,18 +82,18 @@ async def test_text_too_long_for_window_gives_passages(towns):
     pre.model._capabilities = Capabilities(resume="prefix", context_tokens=100_000)
     assert await pre.text_for(ref, question) == pre.contexts["towns"].context.text
     pre.model._capabilities = Capabilities(resume="prefix", context_tokens=2000)
-    found = await pre.text_for(ref, question)
-    assert fact in found
-    assert len(found) < 3000 + 100 < len(text)
+    excerpt = await pre.text_for(ref, question)
+    assert fact in excerpt
+    assert len(excerpt) < 3000 + 100 < len(text)
 
 
 async def test_caller_may_limit_passage_length(towns):
     pre, ref, text, facts = towns
     town, thing, fact = facts[5]
     question = f"When was the {thing} of {town} built?"
-    found = await pre.text_for(ref, question, room=2700)
-    assert fact in found
-    assert len(found) < 2700 + 100 < len(text)
+    excerpt = await pre.text_for(ref, question, room=2700)
+    assert fact in excerpt
+    assert len(excerpt) < 2700 + 100 < len(text)
     best = (await pre.passages(ref, question))[0]
     # No piece is so short: the beginning of the best one, and of the text where none has a word of the question.
     assert await pre.text_for(ref, question, room=300) == f"From the text:\n{passage_of(best)[:300]}"
@@ -135,8 +135,8 @@ async def test_an_edited_context_gives_no_old_passages(towns):
 
 
 def ranked(texts, question):
-    found = PassageIndex([ContextPiece(str(at), text) for at, text in enumerate(texts)]).ranked(question)
-    return [int(piece.name) for piece in found]
+    pieces = PassageIndex([ContextPiece(str(at), text) for at, text in enumerate(texts)]).ranked(question)
+    return [int(piece.name) for piece in pieces]
 
 
 def test_rare_words_count_more():
@@ -146,9 +146,9 @@ def test_rare_words_count_more():
 
 @given(st.lists(st.text(max_size=30), max_size=12), st.text(max_size=30))
 def test_any_text_can_be_looked_up(texts, question):
-    found = ranked(texts, question)
-    assert len(set(found)) == len(found)
-    assert set(found) <= set(range(len(texts)))
+    places = ranked(texts, question)
+    assert len(set(places)) == len(places)
+    assert set(places) <= set(range(len(texts)))
 
 
 @pytest.mark.parametrize(("name", "instead"), [("Embedder", "by your own embeddings"), ("LlamaSlots", "POST /slots/0")])

@@ -35,11 +35,11 @@ def as_notes(items, model, prompt):
     return Served(model, before_question(prompt, lines) if used else prompt, tuple(item.id for item in used))
 
 
-async def prepared(found, store, **options):
+async def prepared(model, store, **options):
     books = Savings(store, limit=100, seed=7, serving=as_notes, **options)
     precomputer = Precomputer(
         store,
-        found,
+        model,
         [sources()],
         producers=[answers(questions=[QUESTION])],
         debounce=0.0,
@@ -122,13 +122,13 @@ async def test_run_without_ready_items_records_nothing():
 
 
 async def test_second_arm_waits_for_settle():
-    found = model(helps=True)
-    books, precomputer, ref = await prepared(found, Store(MemoryShelf()))
-    asked = len(found.requests)
+    scripted = model(helps=True)
+    books, precomputer, ref = await prepared(scripted, Store(MemoryShelf()))
+    asked = len(scripted.requests)
     await ask(books, precomputer, ref)
-    assert (len(found.requests), books.waiting) == (asked + 1, 1)
+    assert (len(scripted.requests), books.waiting) == (asked + 1, 1)
     assert await books.settle(precomputer) == 1
-    assert (len(found.requests), books.waiting) == (asked + 2, 0)
+    assert (len(scripted.requests), books.waiting) == (asked + 2, 0)
 
 
 async def test_server_failure_says_nothing_about_an_item():
@@ -174,19 +174,19 @@ async def test_worth_has_intervals_at_both_weights():
     books, precomputer, ref = await prepared(model(helps=True), Store(MemoryShelf()), rule=GateRule(share=1.0))
     await live(books, precomputer, ref, 30)
     (record,) = books.records.values()
-    found = worth(record, books.rule)
-    assert 0 < found.share.low <= found.share.mean <= found.share.high
+    estimate = worth(record, books.rule)
+    assert 0 < estimate.share.low <= estimate.share.mean <= estimate.share.high
     # Reading the fact costs, and each token of the answer that it saves is worth ten, or one: the share is the same.
-    assert found.share.mean == pytest.approx(found.plain.mean)
-    assert found.saving == pytest.approx(
+    assert estimate.share.mean == pytest.approx(estimate.plain.mean)
+    assert estimate.saving == pytest.approx(
         sum(pair.saving(books.rule.weights) for pair in record.pairs) / len(record.pairs)
     )
-    assert found.break_even == pytest.approx(record.offline_tokens / found.saving)
+    assert estimate.break_even == pytest.approx(record.offline_tokens / estimate.saving)
 
 
 async def test_worth_is_unknown_before_the_first_pair():
-    found = worth(type("", (), {"pairs": [], "offline_tokens": 5})(), GateRule())
-    assert found.break_even is None
+    estimate = worth(type("", (), {"pairs": [], "offline_tokens": 5})(), GateRule())
+    assert estimate.break_even is None
 
 
 def test_a_run_without_a_limit_cannot_be_weighed():
@@ -213,9 +213,11 @@ async def test_pairs_arriving_during_settle_are_kept(monkeypatch):
 
 
 async def test_helpful_stored_answer_is_kept():
-    store, found = Store(MemoryShelf()), model(helps=True)
+    store, scripted = Store(MemoryShelf()), model(helps=True)
     books = Savings(store, limit=100, seed=7, rule=GateRule(share=1.0))
-    pre = Precomputer(store, found, [sources()], producers=[answers(questions=[QUESTION])], debounce=0.0, serving=books)
+    pre = Precomputer(
+        store, scripted, [sources()], producers=[answers(questions=[QUESTION])], debounce=0.0, serving=books
+    )
     ref = await pre.add("people", {"people": TEXT})
     await pre.work()
     await live(books, pre, ref, 15)

@@ -18,10 +18,10 @@ def model():
     return ScriptedModel([SAID])
 
 
-async def prepared(found, **serving):
+async def prepared(model, **serving):
     precomputer = Precomputer(
         Store(MemoryShelf()),
-        found,
+        model,
         [sources()],
         producers=[answers(questions=[WHO])],
         debounce=0.0,
@@ -50,13 +50,13 @@ async def run(precomputer, ref, prompt, **options):
 
 @pytest.mark.parametrize("prompt", [WHO, f"  {WHO}\n", compose(TEXT, WHO)], ids=["question", "spaced", "whole"])
 async def test_same_question_gets_stored_answer_without_tokens(prompt):
-    found = model()
-    precomputer, ref = await prepared(found)
-    asked = len(found.requests)
+    scripted = model()
+    precomputer, ref = await prepared(scripted)
+    asked = len(scripted.requests)
     chats = {WHO: (Message("user", WHO),), compose(TEXT, WHO): (Message("system", TEXT), Message("user", WHO))}
     result = await run(precomputer, ref, chats.get(prompt, prompt), monitors=[])
     assert result.text == SAID
-    assert len(found.requests) == asked
+    assert len(scripted.requests) == asked
     assert result.ledger.kept == result.ledger.discarded == 0
     assert result.ledger.offline_tokens > 0
     assert len(result.precomputed) == 1
@@ -70,13 +70,13 @@ async def test_stored_answer_is_verified_again():
 
 
 async def test_refuted_stored_answer_is_continued_by_the_model():
-    found = model()
-    precomputer, ref = await prepared(found)
-    asked = len(found.requests)
+    scripted = model()
+    precomputer, ref = await prepared(scripted)
+    asked = len(scripted.requests)
     # The reader's monitor knows better than those that the answer was verified by.
     result = await run(precomputer, ref, WHO, monitors=[no_cid()])
     assert result.violations
-    assert len(found.requests) > asked
+    assert len(scripted.requests) > asked
 
 
 @pytest.mark.parametrize(
@@ -84,19 +84,19 @@ async def test_refuted_stored_answer_is_continued_by_the_model():
     ["Who is 3 steps above Ann?", "Who is 2 steps below Ann?", f"Not: {WHO}", "Please: who is 2 steps above Ann?"],
 )
 async def test_another_question_gets_no_stored_answer(question):
-    found = model()
-    precomputer, ref = await prepared(found)
-    asked = len(found.requests)
+    scripted = model()
+    precomputer, ref = await prepared(scripted)
+    asked = len(scripted.requests)
     await run(precomputer, ref, compose(TEXT, question), monitors=[])
-    assert len(found.requests) == asked + 1
+    assert len(scripted.requests) == asked + 1
 
 
 async def test_item_refused_by_gate_is_not_used():
-    found = model()
-    precomputer, ref = await prepared(found, allows=lambda _item: False)
+    scripted = model()
+    precomputer, ref = await prepared(scripted, allows=lambda _item: False)
     result = await run(precomputer, ref, compose(TEXT, WHO), monitors=[])
     assert result.precomputed == ()
-    assert found.requests[-1].prompt == compose(TEXT, WHO)
+    assert scripted.requests[-1].prompt == compose(TEXT, WHO)
 
 
 class Others:
@@ -112,13 +112,13 @@ class Others:
 
 
 async def test_answers_without_their_question_are_not_served():
-    found = model()
-    precomputer = Precomputer(Store(MemoryShelf()), found, [sources()], producers=[Others()], debounce=0.0)
+    scripted = model()
+    precomputer = Precomputer(Store(MemoryShelf()), scripted, [sources()], producers=[Others()], debounce=0.0)
     ref = await precomputer.add("people", {"people": TEXT})
     await precomputer.work()
     assert [item.payload.text for item in precomputer.ready(ref)] == [SAID]
     result = await run(precomputer, ref, WHO, monitors=[])
-    assert found.requests[0].prompt == WHO
+    assert scripted.requests[0].prompt == WHO
     assert result.precomputed == ()
 
 

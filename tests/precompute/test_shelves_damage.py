@@ -45,8 +45,8 @@ def each_damage(damaged, record_property, log):
         assert store.get(good.id) is None
         assert [line["event"] for line in log] == ["store.quarantined"]
         assert name not in shelf.entries
-        [found] = store.quarantined()
-        assert (found.name, found.entry, found.at) == (name, changed, 7.0)
+        [quarantined] = store.quarantined()
+        assert (quarantined.name, quarantined.entry, quarantined.at) == (name, changed, 7.0)
         assert store.put(good) == good
         assert store.get(good.id) == good
         tries += 1
@@ -87,8 +87,8 @@ def document_damage(damaged, record_property, log):
         shelf.create(name, changed)
         shelf.create(first, old)  # also where the old one was never taken away
         store = Store(shelf)
-        found = store.document("d")
-        assert (found.generation, found.data) == (2, None)
+        document = store.document("d")
+        assert (document.generation, document.data) == (2, None)
         assert store.document("d").data is None
         assert [line["event"] for line in log] == ["store.quarantined"]
         assert store.commit("d", b"newer", expect=2) == 3
@@ -202,12 +202,12 @@ def sqlite_damage(folder, changes, log):
         except StoreError:
             refused += 1
             continue
-        found = [store.get(item(number).id) for number in range(2)]
+        stored = [store.get(item(number).id) for number in range(2)]
         document = store.document("d")
-        assert all(each in (None, item(number)) for number, each in enumerate(found))
+        assert all(each in (None, item(number)) for number, each in enumerate(stored))
         assert document.data in (None, b"new")
         assert document.data is None or document.generation == 2
-        if found != [item(0), item(1)] or document.data is None:
+        if stored != [item(0), item(1)] or document.data is None:
             missed += 1
         for number in range(2):
             assert store.put(item(number)) == item(number)

@@ -29,9 +29,9 @@ def prepared(tmp_path_factory):
 @pytest.fixture
 def source(prepared, tmp_path):
     shutil.copy(prepared, tmp_path)
-    found = StoredContexts(str(tmp_path / "s.db"))
-    yield found
-    found.close()
+    contexts = StoredContexts(str(tmp_path / "s.db"))
+    yield contexts
+    contexts.close()
 
 
 def until(holds):
@@ -148,18 +148,18 @@ async def test_context_is_recognized_by_its_text(tmp_path):
         source.load(["w*"])
         text = f"{TEXT}\n\n{long}"
 
-        def found(*turns, names=("w*",), least=80):
+        def recognized(*turns, names=("w*",), least=80):
             return source.recognize(tuple(Message(*turn) for turn in turns), names, least=least)
 
-        assert found(("system", text), ("user", "q")) == "wages"
-        assert found(("user", f"{text}\n\n{QUESTION}")) == "wages"
-        assert found(("system", f"  {text}\n"), ("user", "q")) == "wages"
+        assert recognized(("system", text), ("user", "q")) == "wages"
+        assert recognized(("user", f"{text}\n\n{QUESTION}")) == "wages"
+        assert recognized(("system", f"  {text}\n"), ("user", "q")) == "wages"
         assert source.recognize(f"{text}\nq", ["w*"], least=80) == "wages"
-        assert found(("system", f"{text} and more"), ("user", "q")) == ""
-        assert found(("system", text[:-1]), ("user", "q")) == ""
-        assert found(("user", f"{text}x")) == ""
-        assert found(("system", text), names=("a*",)) == ""
-        assert found(("system", text), least=1000) == ""
-        assert found(("assistant", text)) == ""
+        assert recognized(("system", f"{text} and more"), ("user", "q")) == ""
+        assert recognized(("system", text[:-1]), ("user", "q")) == ""
+        assert recognized(("user", f"{text}x")) == ""
+        assert recognized(("system", text), names=("a*",)) == ""
+        assert recognized(("system", text), least=1000) == ""
+        assert recognized(("assistant", text)) == ""
     finally:
         source.close()

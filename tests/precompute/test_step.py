@@ -152,13 +152,13 @@ async def test_guesses_are_visible_only_to_their_producer():
             seen[name] = context.premise("odd::guess")
             return Nothing("that was all")
 
-        found = Odd(does, kind=kind)
-        found.name = name
-        found.plan = lambda context: [
+        odd_producer = Odd(does, kind=kind)
+        odd_producer.name = name
+        odd_producer.plan = lambda context: [
             *([Step(name="guess")] if name == "odd" else []),
             Step(name="use", premises=("odd::guess",)),
         ]
-        return found
+        return odd_producer
 
     pre = precomputer()
     pre = type(pre)(

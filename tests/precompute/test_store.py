@@ -264,10 +264,10 @@ def test_two_writing_processes_lose_no_update(kind, tmp_path, writer, record_pro
         process.stdin.flush()
     ends = [process.communicate(timeout=100)[0].splitlines()[-1] for process in both]
     store = open_store(place)
-    found = {each.key.step: each.payload.text for each in store.items()}
-    assert len(found) == 40
-    assert {text[0] for text in found.values()} <= {"a", "b"}
-    assert sorted(int(text[2:]) for text in found.values()) == list(range(40))
+    texts = {each.key.step: each.payload.text for each in store.items()}
+    assert len(texts) == 40
+    assert {text[0] for text in texts.values()} <= {"a", "b"}
+    assert sorted(int(text[2:]) for text in texts.values()) == list(range(40))
     assert sum(int(end.removeprefix("won ")) for end in ends) == 40
     assert store.document("n").data == b"80"
     assert store.generation("n") == 80

@@ -132,10 +132,10 @@ def test_question_logged_during_save_is_not_lost():
 
     class Interrupted(dict[str, list[str]]):
         def setdefault(self, name, default=None):
-            found = super().setdefault(name, default)
+            entry = super().setdefault(name, default)
             threading.Thread(target=save).start()
             saved.wait(0.3)
-            return found
+            return entry
 
     log._noted = Interrupted(log._noted)  # the only way to stop a thread in the middle of `note`
     log.note("animals", "And the bee?")

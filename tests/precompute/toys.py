@@ -22,8 +22,8 @@ NUMBERS = re.compile(r"\d+")
 @verifier(name="sums", version="1", worker="inline")
 def adds_up(claim):
     """The check of the toy: a right sum is the right answer."""
-    found = judge(claim)
-    return Pass(found.evidence, scope="answer") if isinstance(found, Pass) else found
+    verdict = judge(claim)
+    return Pass(verdict.evidence, scope="answer") if isinstance(verdict, Pass) else verdict
 
 
 def watcher():
@@ -31,8 +31,8 @@ def watcher():
 
 
 def value_of(text):
-    found = NUMBERS.findall(text)
-    return int(found[-1]) if found else 0
+    numbers = NUMBERS.findall(text)
+    return int(numbers[-1]) if numbers else 0
 
 
 def answer(model, prompt):
@@ -48,10 +48,10 @@ def answer(model, prompt):
 
 
 def judged(text):
-    found = re.fullmatch(r"(?:so )?(\d+)\+(\d+)=(\d+)", text)
-    if found is None:
+    match = re.fullmatch(r"(?:so )?(\d+)\+(\d+)=(\d+)", text)
+    if match is None:
         return "unknown"
-    left, right, total = map(int, found.groups())
+    left, right, total = map(int, match.groups())
     return "accepted" if left + right == total else "rejected"
 
 
@@ -167,5 +167,5 @@ def told(items):
 
 
 def right(shape, prepared, **options):
-    found = expected(shape, prepared.context, **options)
-    return {name: text for name, (status, text) in found.items() if status == "accepted"}
+    outcomes = expected(shape, prepared.context, **options)
+    return {name: text for name, (status, text) in outcomes.items() if status == "accepted"}

@@ -21,9 +21,9 @@ def prepare(task):
 
 
 def extract(segment, _known):
-    for found in STATEMENT.finditer(segment.text):
-        span = segment.at(*found.span())
-        yield Above(key=found[0], span=span, steps=int(found[1]), low=found[2], high=found[3])
+    for match in STATEMENT.finditer(segment.text):
+        span = segment.at(*match.span())
+        yield Above(key=match[0], span=span, steps=int(match[1]), low=match[2], high=match[3])
 
 
 @verifier(name="above", version="1", worker="inline")

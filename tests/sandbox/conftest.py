@@ -20,13 +20,13 @@ def anyio_backend():
 
 
 def commands():
-    found = {}
+    by_pid = {}
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            found[int(path.parent.name)] = path.read_bytes().split(b"\0")
+            by_pid[int(path.parent.name)] = path.read_bytes().split(b"\0")
         except OSError:
             continue
-    return found
+    return by_pid
 
 
 @dataclass

@@ -284,9 +284,9 @@ def test_calls_after_failed_start_all_crash():
             return await sandbox.run_each([Call(source="def f(): return 1", function="f")] * 3, CALM)
 
     missing = frozenset({"network", "files", "processes", "memory", "syscalls", "privileges"})
-    found = anyio.run(outcomes, ProcessSandbox(python="/nonexistent/bin/python", allow_missing=missing))
-    assert [type(outcome) for outcome in found] == [Crashed] * 3
-    assert all("could not be started" in outcome.reason for outcome in found)
+    crashes = anyio.run(outcomes, ProcessSandbox(python="/nonexistent/bin/python", allow_missing=missing))
+    assert [type(outcome) for outcome in crashes] == [Crashed] * 3
+    assert all("could not be started" in outcome.reason for outcome in crashes)
 
 
 def test_invalid_settings_are_usage_errors(sandbox, tmp_path):

@@ -99,15 +99,15 @@ def _smallest(world: World, broken: tuple[BrokenInvariant, ...]) -> World:
         return shrink_failure(world, broken)
 
 
-def _write(worlds: int, counts: Mapping[str, int], found: Iterable[tuple[int | None, World, Any]]) -> None:
-    # `found` has the seed, the world and the broken promises of each failed world.
+def _write(worlds: int, counts: Mapping[str, int], failed_worlds: Iterable[tuple[int | None, World, Any]]) -> None:
+    # `failed_worlds` has the seed, the world and the broken promises of each failed world.
     failures = [
         {
             "seed": seed,
             "broken": [{"promise": one.invariant, "detail": one.detail} for one in broken],
             "world": to_json(world),
         }
-        for seed, world, broken in found
+        for seed, world, broken in failed_worlds
         if broken
     ]
     stdout_console().file.write(as_json({"worlds": worlds, "reached": counts, "failures": failures}) + "\n")

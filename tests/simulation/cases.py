@@ -204,10 +204,10 @@ def final_trace(case: PlayedCase, result: Result) -> SimulatedTrace:
 
 
 def _calls_of(case: PlayedCase, result: Result) -> list[tuple[int, int]]:
-    found = []
+    spans = []
     for sent in case.played.model.sent:
         for chunk in sent.chunks:
             at = result.text.find(chunk.text) if chunk.call is not None else -1
-            if at >= 0 and (at, at + len(chunk.text)) not in found:
-                found.append((at, at + len(chunk.text)))
-    return sorted(found)
+            if at >= 0 and (at, at + len(chunk.text)) not in spans:
+                spans.append((at, at + len(chunk.text)))
+    return sorted(spans)

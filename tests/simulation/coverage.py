@@ -270,8 +270,8 @@ def _of_death(process: ProcessLog) -> Iterator[str]:
     if process.open_forks:
         yield "a fork open"
     acted = [event for event in events if isinstance(event, Remedied)]
-    found = [event.violation for event in events if isinstance(event, ViolationFound)]
-    if {one.key for one in found if one.interrupted} - {event.violation.key for event in acted}:
+    violations = [event.violation for event in events if isinstance(event, ViolationFound)]
+    if {one.key for one in violations if one.interrupted} - {event.violation.key for event in acted}:
         yield "a violation open"
     if acted:
         yield "after a remedy"

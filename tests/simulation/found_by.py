@@ -24,8 +24,8 @@ def first_failure(found_as: str, known: int | None = None) -> tuple[int, tuple[B
     # Return a seed whose world breaks invariants with `found_as` in their names, and these invariants. It is `known`,
     # if that still does, or else the first one. `None` if none of the first 4,000 does.
     for seed in (*(() if known is None else (known,)), *range(SEEDS)):
-        if found := hits(seed, found_as):
-            return seed, found
+        if broken := hits(seed, found_as):
+            return seed, broken
     return None
 
 

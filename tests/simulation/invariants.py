@@ -253,7 +253,7 @@ def _earliest(case: PlayedCase) -> Iterator[str]:
             acts = watch.delivery != "observe" and not concludes(watch)
             # A ladder with end="unverified" leaves its violations in the text when it ends, and interrupts no more.
             ended = watch.remedy == "auto_unverified" and any(
-                found.monitor == watch.name and not found.interrupted for found in result.violations
+                violation.monitor == watch.name and not violation.interrupted for violation in result.violations
             )
             if acts and not ended and watch.grounded and not watch.fork and not suspended and not is_blind(watch):
                 yield from _earlier(case, act, watch)
@@ -571,8 +571,8 @@ def _essence(result: Result, *, gated: bool) -> dict[str, Any]:
 
 
 def _reasons_without_tries(result: Result) -> list[UnverifiedReason]:
-    found = getattr(result, "unverified_reasons", ())
-    reasons = (msgspec.structs.replace(reason, why=_without_tries(reason.why)) for reason in found)
+    given = getattr(result, "unverified_reasons", ())
+    reasons = (msgspec.structs.replace(reason, why=_without_tries(reason.why)) for reason in given)
     return sorted(reasons, key=msgspec.json.encode)
 
 

@@ -136,8 +136,8 @@ class SimulatedModel:
 
     async def _answer(self, world: World, prefix: str) -> Completion:
         await anyio.sleep(world.fork_seconds)
-        found = claims_in(prefix)
-        if found and world.fork_fault != "none" and found[-1].left_side == world.fork_fault_about:
+        claims = claims_in(prefix)
+        if claims and world.fork_fault != "none" and claims[-1].left_side == world.fork_fault_about:
             self.fork_faults += 1
             match world.fork_fault:
                 case "raises":
@@ -150,10 +150,10 @@ class SimulatedModel:
                     return Completion("!", "stop", Usage(completion_tokens=1))
                 case _:
                     assert_never(world.fork_fault)
-        self.fork_tokens += len(found)
+        self.fork_tokens += len(claims)
         self.fork_prompt_tokens += len(prefix) if world.counts else 0
-        usage = Usage(prompt_tokens=len(prefix) if world.counts else None, completion_tokens=len(found))
-        return Completion("; ".join(claim.text for claim in found), "stop", usage)
+        usage = Usage(prompt_tokens=len(prefix) if world.counts else None, completion_tokens=len(claims))
+        return Completion("; ".join(claim.text for claim in claims), "stop", usage)
 
     def counted(self, request: Request) -> Usage | None:
         # Each character of the trace is one token, and the question is one more. Half of the tokens are cached. `None`

@@ -222,12 +222,12 @@ class _WorldReader:
         return self._found(segment, reply, 0)
 
     def _step(self, state: int, segment: Segment) -> tuple[int, Iterable[Claim]]:
-        found = list(self._found(segment, None, state))
-        return state + len(found), found
+        claims = list(self._found(segment, None, state))
+        return state + len(claims), claims
 
     def _step_reply(self, state: int, reply: Reply, segment: Segment) -> tuple[int, Iterable[Claim]]:
-        found = list(self._found(segment, reply.text, state))
-        return state + len(found), found
+        claims = list(self._found(segment, reply.text, state))
+        return state + len(claims), claims
 
     def _look(self, prepared: PreparedMonitor | None) -> None:
         assert (prepared is not None) == (self._watch.prepares == "value")

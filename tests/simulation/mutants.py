@@ -61,7 +61,7 @@ def unknown_passes(patch):
 
 
 def latest_wins(patch):
-    patch.setattr(violations, "earliest", lambda found, monitors: max(found, key=lambda c: c.order(monitors)))
+    patch.setattr(violations, "earliest", lambda candidates, monitors: max(candidates, key=lambda c: c.order(monitors)))
 
 
 def nobody_is_awaited(patch):
@@ -95,8 +95,8 @@ def delta_is_lost_after_a_cut(patch):
     def show(self, limit):
         before = len(self.events)
         real(self, limit)
-        found = [e for e in list(self.events)[before:] if isinstance(e, Delta) and e.origin == "feedback"]
-        for event in found[:1]:
+        deltas = [e for e in list(self.events)[before:] if isinstance(e, Delta) and e.origin == "feedback"]
+        for event in deltas[:1]:
             self.events.remove(event)
 
     patch.setattr(machine.Core, "_show", show)
@@ -359,10 +359,10 @@ def coverage_counts_overlaps_twice(patch):
     real = machine.certificate
 
     def certificate(*arguments, **options):
-        found = real(*arguments, **options)
-        covered = tuple(check.span for check in found.checks if check.span is not None)
+        original = real(*arguments, **options)
+        covered = tuple(check.span for check in original.checks if check.span is not None)
         share = sum(map(len, covered)) / max(arguments[0].length, 1)
-        return msgspec.structs.replace(found, covered=covered, coverage=share)
+        return msgspec.structs.replace(original, covered=covered, coverage=share)
 
     patch.setattr(machine, "certificate", certificate)
 
@@ -371,8 +371,12 @@ def certificate_lists_what_did_not_pass(patch):
     real = machine.certificate
 
     def certificate(transcript, records, *rest, **options):
-        found = real(transcript, records, *rest, **options)
-        return msgspec.structs.replace(found, checks=tuple(records)) if len(records) > len(found.checks) else found
+        original = real(transcript, records, *rest, **options)
+        return (
+            msgspec.structs.replace(original, checks=tuple(records))
+            if len(records) > len(original.checks)
+            else original
+        )
 
     patch.setattr(machine, "certificate", certificate)
 
@@ -381,11 +385,11 @@ def certificate_forgets_a_check(patch):
     real = machine.certificate
 
     def certificate(*arguments, **options):
-        found = real(*arguments, **options)
-        fewer = found.checks[:-1] if len(found.checks) > 1 else found.checks
+        original = real(*arguments, **options)
+        fewer = original.checks[:-1] if len(original.checks) > 1 else original.checks
         covered = release_rule.merge(check.span for check in fewer if check.span is not None)
         share = sum(map(len, covered)) / arguments[0].length if arguments[0].length else 0.0
-        return msgspec.structs.replace(found, checks=fewer, covered=covered, coverage=share)
+        return msgspec.structs.replace(original, checks=fewer, covered=covered, coverage=share)
 
     patch.setattr(machine, "certificate", certificate)
 
@@ -489,15 +493,19 @@ def unread_text_passes(patch):
 
 
 def what_was_read_counts_as_unread(patch):
-    patch.setattr(monitors, "_uncovered", lambda found, claims: found)
+    patch.setattr(monitors, "_uncovered", lambda spans, claims: spans)
 
 
 def unread_text_has_no_place(patch):
     real = monitors.recognize
 
     def recognize(name, find, segment, claims):
-        found = real(name, find, segment, claims)
-        return found if isinstance(found, Errored) else (tuple(segment.span for _ in found[0][:1]), found[1])
+        recognized = real(name, find, segment, claims)
+        return (
+            recognized
+            if isinstance(recognized, Errored)
+            else (tuple(segment.span for _ in recognized[0][:1]), recognized[1])
+        )
 
     patch.setattr(monitors, "recognize", recognize)
 

@@ -54,8 +54,8 @@ def torn_record_stays(patch):
 def nothing_is_told_again(patch):
     real = _rebuilt_run.rebuild_to_go_on
 
-    def rebuild(found, monitors):
-        past = real(found, monitors)
+    def rebuild(journaled, monitors):
+        past = real(journaled, monitors)
         past.core.events.clear()
         return past
 
@@ -110,9 +110,9 @@ def a_reader_who_left_has_ended_it(patch):
 def last_fact_is_told_twice(patch):
     real = _rebuilt_run.rebuild
 
-    def rebuild(found, monitors, *, until=None):
-        past = real(found, monitors, until=until)
-        last = _rebuilt_run.standing(found.records)[:until][-1:]
+    def rebuild(journaled, monitors, *, until=None):
+        past = real(journaled, monitors, until=until)
+        last = _rebuilt_run.standing(journaled.records)[:until][-1:]
         if last and isinstance(last[0], TextRecord):
             past.read(last[0])
         return past
@@ -123,8 +123,8 @@ def last_fact_is_told_twice(patch):
 def budget_of_remedies_begins_anew(patch):
     real = _rebuilt_run.rebuild_to_go_on
 
-    def rebuild(found, monitors):
-        past = real(found, monitors)
+    def rebuild(journaled, monitors):
+        past = real(journaled, monitors)
         machine = past.core
         machine.budgets = msgspec.structs.replace(
             machine.budgets, remedies=machine.budgets.remedies + machine.violations.remedies

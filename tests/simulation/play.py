@@ -160,12 +160,12 @@ class FileState(msgspec.Struct, frozen=True):
 
 def read_file_state(journal: Journal) -> FileState:
     # Read the file of `journal` and return its numbers. Raises `JournalError` if it cannot be read.
-    found = read_journal(journal)
-    records = found.records
+    journaled = read_journal(journal)
+    records = journaled.records
     spent = next((record for record in reversed(records) if isinstance(record, SpentRecord)), SpentRecord())
     return FileState(
-        size=found.size,
-        left_out=found.left_out,
+        size=journaled.size,
+        left_out=journaled.left_out,
         chunks=sum(len(record.texts) for record in records if isinstance(record, TextRecord))
         + sum(isinstance(record, ChunkRecord) for record in records),
         tokens=sum(_tokens(record) for record in records),
@@ -174,7 +174,7 @@ def read_file_state(journal: Journal) -> FileState:
         unread=spent.unread,
         slow_seconds=spent.wire.slow_seconds if spent.wire is not None else 0.0,
         at=_last_time(records),
-        is_over=found.result is not None,
+        is_over=journaled.result is not None,
     )
 
 
@@ -542,10 +542,10 @@ def _settle(played: PlayedWorld, log: ProcessLog, journal: Journal) -> None:
     except JournalError as error:
         if played.disk.has_header:
             log.raised = log.raised or error
-    found, before = log.filed or FileState(), log.before
+    after, before = log.filed or FileState(), log.before
     if log.was_killed:
         log.lost_chunks = played.model.remember(
-            found.opened - before.opened, found.chunks - before.chunks, found.unread
+            after.opened - before.opened, after.chunks - before.chunks, after.unread
         )
     if log.filed is None:
         played.disk.clear()

@@ -120,14 +120,14 @@ def _answered(case: PlayedCase) -> list[_Answered]:
         records = case.result.violations if case.result is not None else ()
         return [_Answered(r.monitor, 0, r.cut, 0) for r in records if r.remedy == "feedback" and r.cut is not None]
     watches = {watch.name: watch for watch in case.world.watches}
-    found = []
+    answered = []
     for act in case.history.acts:
         record, cut = act.record, act.record.cut
         if record.remedy == "feedback" and cut is not None and cut >= record.span.end:
             segments = segments_of(act.before, watches[record.monitor])
             starts = [start for start, end, _ in segments if start <= record.span.start and record.span.end <= end]
-            found.append(_Answered(record.monitor, min(starts, default=record.span.start), cut, act.at))
-    return found
+            answered.append(_Answered(record.monitor, min(starts, default=record.span.start), cut, act.at))
+    return answered
 
 
 def _shown_traces(case: PlayedCase) -> Iterator[tuple[int, SimulatedTrace]]:
@@ -224,8 +224,8 @@ def _told(case: PlayedCase) -> Iterator[str]:
 
 
 def _claim_of(key: str) -> StatedClaim | None:
-    found = claims_in(key)
-    return found[0] if found else None
+    claims = claims_in(key)
+    return claims[0] if claims else None
 
 
 # Invariants of worlds in which processes die: nothing on file is lost, and nothing happens twice.

@@ -20,8 +20,8 @@ KNOWN = json.loads(PATH.read_text())
 def test_a_planted_defect_is_found(mutant, monkeypatch):
     monkeypatch.setattr("tests.simulation.play.TURNS", 4_000)
     mutant.plant(monkeypatch)
-    found = first_failure(mutant.found_as, KNOWN.get(mutant.name))
-    assert found is not None, f"{SEEDS} worlds, and none shows that {mutant.name}"
+    failure = first_failure(mutant.found_as, KNOWN.get(mutant.name))
+    assert failure is not None, f"{SEEDS} worlds, and none shows that {mutant.name}"
 
 
 @pytest.mark.timeout(600)

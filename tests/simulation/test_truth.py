@@ -33,9 +33,9 @@ PIECES = st.sampled_from(["3+4=7", "3+4=8", "12-3=9", "\n", "\n\n", " ", ". ", "
 @example("7! 3+4=7", "sentences")
 def test_segments_are_those_of_another_reference(text, name):
     trace = SimulatedTrace("no", text, ended=True)
-    found = segments_of(trace, MonitorSetup("m", trigger=name))
-    assert [part for start, end, _ in found for part in trimmed(text, start, end)] == reference(TRIGGERS[name], text)
-    assert all(complete for _, _, complete in found)
+    segments = segments_of(trace, MonitorSetup("m", trigger=name))
+    assert [part for start, end, _ in segments for part in trimmed(text, start, end)] == reference(TRIGGERS[name], text)
+    assert all(complete for _, _, complete in segments)
 
 
 def test_a_segment_is_complete_when_something_follows_it():

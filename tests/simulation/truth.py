@@ -49,14 +49,14 @@ class StatedClaim(NamedTuple):
 
 def claims_in(text: str, base: int = 0) -> list[StatedClaim]:
     # `base` is added to the offsets.
-    found = []
+    claims = []
     for match in _CLAIM.finditer(text):
         left, right, value = int(match[1]), int(match[3]), int(match[4])
         true = left + right if match[2] == "+" else left - right if match[2] == "-" else left * right
         left_side = f"{match[1]}{match[2]}{match[3]}"
         start = base + match.start()
-        found.append(StatedClaim(start, base + match.end(), match[0], match[2], left_side, value == true, true))
-    return found
+        claims.append(StatedClaim(start, base + match.end(), match[0], match[2], left_side, value == true, true))
+    return claims
 
 
 def in_words(text: str, base: int = 0) -> list[tuple[int, int, str]]:
@@ -64,7 +64,7 @@ def in_words(text: str, base: int = 0) -> list[tuple[int, int, str]]:
 
     *base* is added to the offsets.
     """
-    return [(base + found.start(), base + found.end(), _SIGNS[found[1]]) for found in _IN_WORDS.finditer(text)]
+    return [(base + match.start(), base + match.end(), _SIGNS[match[1]]) for match in _IN_WORDS.finditer(text)]
 
 
 class TraceStretch(NamedTuple):
@@ -183,8 +183,8 @@ def segments_of(trace: SimulatedTrace, watch: MonitorSetup) -> list[tuple[int, i
             return _calls(trace, watch)
         case "think_end" | "answer":
             phase = "reasoning" if watch.trigger == "think_end" else "answer"
-            found = trace.stretches(through_feedback=True)
-            return [(part.start, part.end, part.closed) for part in found if part.phase == phase]
+            stretches = trace.stretches(through_feedback=True)
+            return [(part.start, part.end, part.closed) for part in stretches if part.phase == phase]
         case _:
             return [
                 segment
@@ -195,12 +195,12 @@ def segments_of(trace: SimulatedTrace, watch: MonitorSetup) -> list[tuple[int, i
 
 
 def _calls(trace: SimulatedTrace, watch: MonitorSetup) -> list[tuple[int, int, bool]]:
-    found = [(start, end, True) for start, end in trace.calls if watch.phase != "reasoning"]
+    segments = [(start, end, True) for start, end in trace.calls if watch.phase != "reasoning"]
     for part in trace.stretches():
         if watch.phase in ("both", part.phase):
             text = trace.text[part.start : part.end]
-            found += [(part.start + m.start(), part.start + m.end(), True) for m in _CALL.finditer(text)]
-    return found
+            segments += [(part.start + m.start(), part.start + m.end(), True) for m in _CALL.finditer(text)]
+    return segments
 
 
 def _between(text: str, part: TraceStretch, trigger: str) -> Iterator[tuple[int, int, bool]]:
@@ -245,14 +245,14 @@ def read_by(
 ) -> list[tuple[StatedClaim, tuple[int, int, bool]]]:
     # Return the claims that `watch` must read in `trace`, each with its segment. Claims in feedback do not count. With
     # `torn`, claims that `watch` may or may not read, because feedback cut their line, are included.
-    found = []
+    pairs = []
     for segment in segments_of(trace, watch):
         start, end, _ = segment
         for claim in claims_in(trace.text[start:end], start):
             ours = any(low < claim.end and claim.start < high for low, high in trace.feedback)
             if claim.op in watch.reads and not ours and (torn or not _is_torn(trace, watch, claim, end)):
-                found.append((claim, segment))
-    return found
+                pairs.append((claim, segment))
+    return pairs
 
 
 def _is_torn(trace: SimulatedTrace, watch: MonitorSetup, claim: StatedClaim, end: int) -> bool:
@@ -281,14 +281,14 @@ def unread_by(trace: SimulatedTrace, watch: MonitorSetup) -> list[tuple[int, int
 def mishap_of(judge: VerifierSetup, claim: StatedClaim) -> str:
     # A check that takes at least as long as the deadline has the fault `hangs`. A fault that the worker of `judge`
     # cannot have is ignored.
-    found: str = next((mishap.kind for mishap in judge.mishaps if mishap.about == claim.left_side), "")
+    fault: str = next((mishap.kind for mishap in judge.mishaps if mishap.about == claim.left_side), "")
     if wait_of(judge, claim.left_side) >= judge.deadline:
         return "hangs"
-    if found == "dies" and judge.worker not in ("thread", "process"):
+    if fault == "dies" and judge.worker not in ("thread", "process"):
         return ""
-    if found == "hangs" and judge.worker == "inline":
+    if fault == "hangs" and judge.worker == "inline":
         return ""  # an inline check cannot hang: it would block the loop
-    return found
+    return fault
 
 
 def wait_of(judge: VerifierSetup, left_side: str) -> float:

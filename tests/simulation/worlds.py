@@ -350,9 +350,9 @@ def go_on(world: World, pieces: Sequence[Piece], generation: int) -> Iterator[Te
         at += half.stands
         if half.rest:
             if at < len(stands):
-                after, found, expected = stands[:at][-40:], stands[at:][:40], half.rest[:40]
+                after, actual, expected = stands[:at][-40:], stands[at:][:40], half.rest[:40]
                 raise LostTextError(
-                    f"the kept text must continue with {expected!r} after {after!r}, got {found!r}: "
+                    f"the kept text must continue with {expected!r} after {after!r}, got {actual!r}: "
                     "text was lost or repeated, which is a defect of the engine; report this world"
                 )
             yield _part(item, half, phase if world.thinking == "field" else "answer")
@@ -407,8 +407,8 @@ def _match_sum(item: SumItem, stands: str, generation: int) -> _Match:
     if not stands.startswith(head):
         return _common(head + value + after, stands)
     # The text may have another value: of an earlier generation, or of a repair.
-    found = _DIGITS.match(stands, len(head))
-    digits = found[0] if found is not None else ""
+    match = _DIGITS.match(stands, len(head))
+    digits = match[0] if match is not None else ""
     rest = stands[len(head) + len(digits) :]
     if not rest and value.startswith(digits):
         return _Match(len(stands), value[len(digits) :] + after)

@@ -44,21 +44,21 @@ def babbler(seed):
 async def outcomes(seed, budget, order):
     shuffled = list(load_strategies())  # new ones: some learn from each question
     random.Random(order).shuffle(shuffled)
-    found = {}
+    by_strategy = {}
     for strategy in shuffled:
         outcome = await attempt(
             strategy, babbler(seed), question(), budget=budget, sampling=Sampling(temperature=0.5, max_tokens=50),
             clock=lambda: 0.0,
         )  # fmt: skip
-        found[strategy.name] = outcome
-    return found
+        by_strategy[strategy.name] = outcome
+    return by_strategy
 
 
 @settings(max_examples=15)
 @given(st.integers(0, 10**6), st.integers(1, 300), st.integers(0, 99))
 def test_strategies_keep_budget_and_claim_only_shown_text(seed, budget, order):
-    found = anyio.run(outcomes, seed, budget, order)
-    for outcome in found.values():
+    by_strategy = anyio.run(outcomes, seed, budget, order)
+    for outcome in by_strategy.values():
         ledger = outcome.ledger
         assert ledger.total_tokens <= budget
         assert 0 <= ledger.kept <= ledger.total_tokens
@@ -93,8 +93,8 @@ class Says:
         trace = await context.write(question, context.greedy)
         if self.write:
             trace = trace.write(self.write)
-        found = await context.judge(question, trace)
-        return Solution(**{"trace": trace, "result": found.result, **self.solution})
+        judgement = await context.judge(question, trace)
+        return Solution(**{"trace": trace, "result": judgement.result, **self.solution})
 
 
 async def test_verified_status_covers_only_exact_text():
@@ -135,9 +135,9 @@ async def test_answer_written_by_repair_is_marked_handed():
     def slip(request):
         return "\nAnswer: 4" if request.prefix else WRONG
 
-    found = await try_out(load_strategies("interrupt")[0], writer(slip))
-    assert found.handed
-    assert found.answer == "4"
+    outcome = await try_out(load_strategies("interrupt")[0], writer(slip))
+    assert outcome.handed
+    assert outcome.answer == "4"
     assert not (await try_out(STRATEGIES[0], writer(lambda _: RIGHT))).handed
 
 
@@ -164,14 +164,14 @@ async def test_final_judging_counts_its_forks():
 
 
 async def test_unmonitored_answer_is_unverified():
-    found = await try_out(STRATEGIES[0], writer(lambda _: RIGHT), question=question(monitors=()))
-    assert (found.status, found.answer) == ("unverified", "4")
+    outcome = await try_out(STRATEGIES[0], writer(lambda _: RIGHT), question=question(monitors=()))
+    assert (outcome.status, outcome.answer) == ("unverified", "4")
 
 
 async def test_timer_uses_injected_clock():
     ticks = iter([10.0, 12.5])
-    found = await try_out(STRATEGIES[0], writer(lambda _: WRONG), clock=lambda: next(ticks))
-    assert found.seconds == 2.5
+    outcome = await try_out(STRATEGIES[0], writer(lambda _: WRONG), clock=lambda: next(ticks))
+    assert outcome.seconds == 2.5
 
 
 def test_seeds_differ_between_questions_and_leave_room():

@@ -28,9 +28,9 @@ def test_catalog_loads_by_its_entry_point():
     assert isinstance(catalog, StrategyCatalog)
     assert catalog.names() >= set(SHIPPED)
     for name in SHIPPED:
-        found = catalog.load(name)
-        assert isinstance(found, CallStrategy)
-        assert found.name == name
+        strategy = catalog.load(name)
+        assert isinstance(strategy, CallStrategy)
+        assert strategy.name == name
     with pytest.raises(PluginError, match="no-such"):
         catalog.load("no-such")
 

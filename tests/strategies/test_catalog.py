@@ -11,9 +11,9 @@ from interwhen.strategies._catalog import SHIPPED, load_strategies
 
 def test_every_shipped_strategy_loads_under_its_name():
     for name in SHIPPED:
-        found = load_strategy(name)
-        assert isinstance(found, Strategy)
-        assert found.name == name
+        strategy = load_strategy(name)
+        assert isinstance(strategy, Strategy)
+        assert strategy.name == name
     assert [one.name for one in load_strategies()] == list(SHIPPED)
 
 

@@ -23,13 +23,13 @@ def slip(request):
 
 async def test_interrupt_ledger_equals_the_run_ledger():
     asked = question()
-    found = await try_out(Interrupt(), writer(slip))
+    outcome = await try_out(Interrupt(), writer(slip))
     async with run(writer(slip), asked.prompt, monitors=["arithmetic"], sampling=Sampling(max_tokens=60)) as running:
         result = await running.drain()
-    assert (found.status, found.answer, found.text) == ("verified", "4", result.text)
-    assert result.ledger.remedies == found.ledger.remedies == 1
-    assert (found.ledger.kept, found.ledger.discarded) == (result.ledger.kept, result.ledger.discarded)
-    assert found.ledger.inserted_chars == len("4")
+    assert (outcome.status, outcome.answer, outcome.text) == ("verified", "4", result.text)
+    assert result.ledger.remedies == outcome.ledger.remedies == 1
+    assert (outcome.ledger.kept, outcome.ledger.discarded) == (result.ledger.kept, result.ledger.discarded)
+    assert outcome.ledger.inserted_chars == len("4")
 
 
 @pytest.mark.parametrize(
@@ -37,9 +37,9 @@ async def test_interrupt_ledger_equals_the_run_ledger():
     [("interrupt-repair", "2 + 2 = 4\n"), ("interrupt-feedback", "2 + 2 = 5\nWait, 2 + 2 is 4, not 5.\n2 + 2 = 4\n")],
 )
 async def test_every_remedy_has_a_strategy_name(name, written):
-    found = await try_out(load_strategy(name), writer(slip))
-    assert found.text == f"{written}Answer: 4"
-    assert found.ledger.remedies == 1
+    outcome = await try_out(load_strategy(name), writer(slip))
+    assert outcome.text == f"{written}Answer: 4"
+    assert outcome.ledger.remedies == 1
 
 
 async def test_resampling_draws_again_with_another_seed():
@@ -47,9 +47,9 @@ async def test_resampling_draws_again_with_another_seed():
         return RIGHT if request.sampling.seed % 2 else WRONG
 
     model = writer(choose)
-    found = await try_out(Interrupt("interrupt-resample", Resample()), model, seed=2)
+    outcome = await try_out(Interrupt("interrupt-resample", Resample()), model, seed=2)
     seeds = [request.sampling.seed for request in model.requests]
-    assert found.status == "verified"
+    assert outcome.status == "verified"
     assert seeds == list(range(seeds[0], seeds[0] + len(seeds)))
     assert {request.sampling.temperature for request in model.requests} == {0.5}
 
@@ -57,8 +57,8 @@ async def test_resampling_draws_again_with_another_seed():
 async def test_remedy_keeps_the_place_set_by_monitor():
     model = writer(slip)
     monitors = ("arithmetic:remedy=repair,place=rewind",)
-    found = await try_out(Interrupt(remedy=Feedback()), model, question=question(monitors=monitors))
-    assert found.text.startswith("Wait, 2 + 2 is 4, not 5.\n")
+    outcome = await try_out(Interrupt(remedy=Feedback()), model, question=question(monitors=monitors))
+    assert outcome.text.startswith("Wait, 2 + 2 is 4, not 5.\n")
 
 
 async def test_abandoned_run_is_followed_by_another():
@@ -66,10 +66,10 @@ async def test_abandoned_run_is_followed_by_another():
         return RIGHT if request.sampling.temperature else WRONG
 
     model = writer(choose)
-    found = await try_out(Interrupt(remedy=Feedback()), model)
-    assert (found.status, found.answer) == ("verified", "4")
-    assert found.ledger.kept == len(RIGHT)
-    assert found.ledger.discarded > len(WRONG)
+    outcome = await try_out(Interrupt(remedy=Feedback()), model)
+    assert (outcome.status, outcome.answer) == ("verified", "4")
+    assert outcome.ledger.kept == len(RIGHT)
+    assert outcome.ledger.discarded > len(WRONG)
     assert [request.sampling.temperature for request in model.requests][-1] == 0.5
 
 
@@ -80,18 +80,18 @@ async def test_circling_run_leaves_budget_for_another():
         return f"2 + 2 = {next(wrong)}\n" if request.sampling.temperature == 0 else RIGHT
 
     monitors = ("arithmetic:remedy=feedback,place=rewind",)
-    found = await try_out(Interrupt(), writer(choose), budget=195, question=question(monitors=monitors))
-    assert (found.status, found.answer) == ("verified", "4")
-    assert found.ledger.discarded > 195 // 2
+    outcome = await try_out(Interrupt(), writer(choose), budget=195, question=question(monitors=monitors))
+    assert (outcome.status, outcome.answer) == ("verified", "4")
+    assert outcome.ledger.discarded > 195 // 2
 
 
 async def test_repair_fallback_comes_from_the_strategy():
     asked = question(monitors=("arithmetic:remedy=repair,place=rewind",))
     assert asked.watchers(acting=True)[0].remedy == Repair(otherwise=Feedback("rewind"))
-    found = {}
+    remedies = {}
     for name in ("interrupt", "interrupt-repair", "interrupt-feedback"):
-        found[name] = load_strategy(name)._remedied(asked.watchers(acting=True)[0]).remedy
-    assert found == {
+        remedies[name] = load_strategy(name)._remedied(asked.watchers(acting=True)[0]).remedy
+    assert remedies == {
         "interrupt": Repair(otherwise=Feedback("rewind")),
         "interrupt-repair": Repair(otherwise=Resample()),
         "interrupt-feedback": Feedback("rewind"),
@@ -99,29 +99,29 @@ async def test_repair_fallback_comes_from_the_strategy():
 
 
 async def test_interrupt_abstains_when_budget_is_spent():
-    found = await try_out(Interrupt(remedy=Resample()), writer(lambda _: WRONG), budget=90)
-    assert (found.status, found.answer) == ("abstained", None)
-    assert found.ledger.total_tokens <= 90
+    outcome = await try_out(Interrupt(remedy=Resample()), writer(lambda _: WRONG), budget=90)
+    assert (outcome.status, outcome.answer) == ("abstained", None)
+    assert outcome.ledger.total_tokens <= 90
 
 
 @pytest.mark.parametrize("budget", range(1, 50, 6))
 async def test_no_budget_is_overdrawn_or_called_a_failure(budget):
-    found = await try_out(Interrupt(), writer(slip), budget=budget)
-    assert found.ledger.total_tokens <= budget
-    assert found.status in {"verified", "unverified", "abstained"}
+    outcome = await try_out(Interrupt(), writer(slip), budget=budget)
+    assert outcome.ledger.total_tokens <= budget
+    assert outcome.status in {"verified", "unverified", "abstained"}
 
 
 async def test_unjudgeable_text_is_answered_unverified():
-    found = await try_out(Interrupt(), writer(lambda _: PLAIN), question=question(monitors=("arithmetic",)))
-    assert (found.status, found.answer, found.checks.could_act) == ("unverified", "4", False)
+    outcome = await try_out(Interrupt(), writer(lambda _: PLAIN), question=question(monitors=("arithmetic",)))
+    assert (outcome.status, outcome.answer, outcome.checks.could_act) == ("unverified", "4", False)
 
 
 async def test_a_model_that_fails_is_no_abstention():
     def script(request):
         raise UpstreamError("gone", status=404)
 
-    found = await try_out(Interrupt(), writer(script))
-    assert (found.status, found.why) == ("failed", "gone")
+    outcome = await try_out(Interrupt(), writer(script))
+    assert (outcome.status, outcome.why) == ("failed", "gone")
 
 
 def test_interrupt_uses_the_monitor_remedy_by_default():
@@ -140,9 +140,9 @@ async def test_forks_are_paid_from_the_same_budget():
 
     monitor = Monitor(name="asks", verifier=check, extractor=Fork("\nSure?", parse, max_tokens=5))
     model = writer(lambda _: RIGHT, forks=lambda _: "yes I am")
-    found = await try_out(Interrupt(), model, budget=100, question=question(monitors=(monitor,)))
-    assert (found.status, found.ledger.forks, found.ledger.fork_tokens) == ("verified", 2, 6)
-    assert found.ledger.total_tokens == len(RIGHT) + 6
+    outcome = await try_out(Interrupt(), model, budget=100, question=question(monitors=(monitor,)))
+    assert (outcome.status, outcome.ledger.forks, outcome.ledger.fork_tokens) == ("verified", 2, 6)
+    assert outcome.ledger.total_tokens == len(RIGHT) + 6
     assert {request.sampling.max_tokens for request in model.fork_requests} == {5}
     tight = await try_out(Interrupt(), model, budget=len(RIGHT), question=question(monitors=(monitor,)))
     assert tight.ledger.total_tokens <= len(RIGHT)

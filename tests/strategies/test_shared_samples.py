@@ -138,8 +138,8 @@ async def test_samples_of_all_strategies_are_drawn_once():
     model = writer(lambda request: RIGHT)
     shared = SharedModel(model)
     for strategy in load_strategies("best-of-n:n=3,self-consistency:n=3,weighted-vote:n=3"):
-        found = await try_out(strategy, shared)
-        assert found.ledger.total_tokens == 3 * len(RIGHT)
+        outcome = await try_out(strategy, shared)
+        assert outcome.ledger.total_tokens == 3 * len(RIGHT)
     assert len(model.requests) == 3
     assert shared.generated == 3 * len(RIGHT)
 
@@ -154,8 +154,8 @@ async def test_continuing_known_text_pays_only_the_prompt():
             return Read([*text, Chunk("", tokens=0, finish_reason="length"), Chunk("", tokens=0, usage=usage)])
 
     shared = SharedModel(Counting([""]))
-    found = [(await read(shared, most))[2] for most in (5, 10, 10, 4)]
-    assert [usage.prompt_tokens for usage in found] == [9, 9, 9, 9]
+    usages = [(await read(shared, most))[2] for most in (5, 10, 10, 4)]
+    assert [usage.prompt_tokens for usage in usages] == [9, 9, 9, 9]
 
 
 async def test_a_token_without_text_is_counted_for_each():

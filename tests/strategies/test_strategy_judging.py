@@ -47,9 +47,9 @@ def test_judge_agrees_with_an_observing_run(lines, size, reason):
 
 async def test_judging_acts_on_nothing_and_is_free():
     meter = MeteredModel(ScriptedModel(["never"]), 5)
-    found = await judge(question(), traced(WRONG), meter)
-    assert (found.refuted, found.result.text, meter.spent, meter.requests) == (1, WRONG, 0, 0)
-    assert found.result.ledger.remedies == 0
+    judgement = await judge(question(), traced(WRONG), meter)
+    assert (judgement.refuted, judgement.result.text, meter.spent, meter.requests) == (1, WRONG, 0, 0)
+    assert judgement.result.ledger.remedies == 0
 
 
 async def test_forks_are_asked_of_the_model_and_metered():
@@ -63,8 +63,8 @@ async def test_forks_are_asked_of_the_model_and_metered():
     monitor = Monitor(name="asks", verifier=check, extractor=Fork("\nSure?", parse, max_tokens=8), scope="answer")
     meter = MeteredModel(ScriptedModel([""], forks=lambda _: "yes I am"), 100)
     asked = question(monitors=(monitor,))
-    found = await judge(asked, traced(RIGHT), meter)
-    assert found.verified
+    judgement = await judge(asked, traced(RIGHT), meter)
+    assert judgement.verified
     assert (meter.forks, meter.fork_tokens) == (2, 6)
     assert needs_tokens(asked.watchers(acting=False))
     assert not needs_tokens(question().watchers(acting=False))
@@ -114,9 +114,9 @@ async def test_texts_are_ranked_verified_first_and_refuted_last():
 
 @given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 50))
 def test_smoothed_share_lies_between_zero_and_one(passed, refuted, unclear):
-    found = Judgement(None, passed, refuted, unclear)
-    assert 0 < found.share < 1
-    assert (found.share == 0.5) or (passed != refuted + unclear)
+    judgement = Judgement(None, passed, refuted, unclear)
+    assert 0 < judgement.share < 1
+    assert (judgement.share == 0.5) or (passed != refuted + unclear)
 
 
 @pytest.mark.parametrize(

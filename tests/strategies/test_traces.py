@@ -26,10 +26,10 @@ def test_step_ends_at_its_mark_for_any_chunking(size, until, text):
     model = ScriptedModel([cut_into(text, size)])
     trace = anyio.run(lambda: go_on(model, "", Trace(), Sampling(), until=until))
     at = 0
-    while (found := text.find(until, at)) >= 0 and not text[:found].strip():
-        at = found + len(until)
-    if found >= 0:
-        assert trace.text == text[: found + len(until)]
+    while (mark := text.find(until, at)) >= 0 and not text[:mark].strip():
+        at = mark + len(until)
+    if mark >= 0:
+        assert trace.text == text[: mark + len(until)]
         assert trace.finish_reason is None
     else:
         assert (trace.text, trace.finish_reason) == (text, "stop")

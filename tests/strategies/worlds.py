@@ -13,14 +13,14 @@ SAMPLING = Sampling(temperature=0.5, max_tokens=60)
 
 
 def read(text):
-    found = re.findall(r"^Answer: (\d+)$", text, re.MULTILINE)
-    return found[-1] if found else None
+    answers = re.findall(r"^Answer: (\d+)$", text, re.MULTILINE)
+    return answers[-1] if answers else None
 
 
 def _answers(segment):
-    found = re.search(r"^Answer: (\d+)$", segment.text, re.MULTILINE)
-    if found is not None and found[1] == "4":
-        yield Claim(key=found[0], span=segment.at(*found.span()))
+    match = re.search(r"^Answer: (\d+)$", segment.text, re.MULTILINE)
+    if match is not None and match[1] == "4":
+        yield Claim(key=match[0], span=segment.at(*match.span()))
 
 
 @verifier(name="answer", worker="inline")

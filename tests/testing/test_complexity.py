@@ -68,10 +68,10 @@ def test_previous_tracer_is_restored():
         count_steps(linear, "abc")
         with pytest.raises(ZeroDivisionError):
             count_steps(lambda: 1 / 0)
-        found = sys.gettrace()
+        restored = sys.gettrace()
     finally:
         sys.settrace(before)
-    assert found is tracer
+    assert restored is tracer
 
 
 @pytest.mark.parametrize(("function", "low", "high"), [(linear, 1.8, 2.1), (constant, 0.9, 1.1), (quadratic, 3.5, 4.1)])

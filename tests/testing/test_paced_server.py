@@ -66,10 +66,10 @@ def test_streams_at_once_are_on_time_and_counted():
     async def main():
         with paced_server(stamped=True) as url:
             begun = time.monotonic()
-            found = []
+            streams = []
 
             async def one():
-                found.append(await read(url, "11@50"))
+                streams.append(await read(url, "11@50"))
 
             async with anyio.create_task_group() as group:
                 for _ in range(6):
@@ -79,10 +79,10 @@ def test_streams_at_once_are_on_time_and_counted():
                 tally = msgspec.json.decode((await client.get(f"{url}/tally")).content, type=LoadTally)
                 log = msgspec.json.decode((await client.get(f"{url}/log")).content, type=SentLog)
                 card = (await client.get(f"{url}/models")).json()
-            return begun, found, took, tally, log, card
+            return begun, streams, took, tally, log, card
 
-    begun, found, took, tally, log, card = anyio.run(main)
-    for chunks in found:
+    begun, streams, took, tally, log, card = anyio.run(main)
+    for chunks in streams:
         stamp, _, rest = "".join(chunk.text for chunk in chunks).partition("\n")
         assert begun <= float(stamp)
         assert rest == "".join(chunk_texts(11)[1:])

@@ -72,10 +72,10 @@ def test_invalid_line_is_refused(tmp_path, changes, why):
     }
     path = tmp_path / "t.jsonl"
     path.write_text(json.dumps(good) + "\n\n" + json.dumps(good | changes) + "\n")
-    found = read_traces(path)
-    assert next(found) == TRACE
+    traces = read_traces(path)
+    assert next(traces) == TRACE
     with pytest.raises(UsageError, match=rf"t\.jsonl', line 3: .*{why}"):
-        next(found)
+        next(traces)
 
 
 @pytest.mark.parametrize("line", [b"{", b"\xff", b"[1]", b"null", b'{"a": ' * 5000])
@@ -88,10 +88,10 @@ def test_invalid_trace_is_refused(tmp_path, line):
 def test_unreadable_trace_file_is_an_error(tmp_path):
     path = tmp_path / "t.jsonl"
     write_traces(path, [TRACE])
-    found = read_traces(path)
+    traces = read_traces(path)
     path.unlink()
     with pytest.raises(UsageError, match="cannot read the traces in"):
-        next(found)
+        next(traces)
 
 
 @pytest.mark.parametrize("keep", [5, 40])
@@ -136,10 +136,10 @@ class TestReaders:
             raise KeyError("steps")
 
         offer["mine"] = mine
-        found = read_traces(tmp_path, "mine")
-        assert next(found) == TRACE
+        traces = read_traces(tmp_path, "mine")
+        assert next(traces) == TRACE
         with pytest.raises(PluginError, match=r"'mine'.*got KeyError after trace 1: 'steps'"):
-            next(found)
+            next(traces)
 
     def test_trace_format_yielding_other_values_is_an_error(self, offer, tmp_path):
         offer["mine"] = lambda path: [TRACE, {"name": "sum"}]

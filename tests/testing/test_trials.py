@@ -86,7 +86,7 @@ def tried(*traces, monitor=None, **options):
 class TestOneTrace:
     def test_all_violations_are_reported_with_spans(self):
         [one] = tried(trace("a bad day\nb\n", "fine\nvery bad"))
-        assert [(found.turn, found.span, found.segment) for found in one.found] == [
+        assert [(violation.turn, violation.span, violation.segment) for violation in one.found] == [
             (0, Span(2, 5), Span(0, 9)),
             (1, Span(10, 13), Span(5, 13)),
         ]
@@ -124,12 +124,12 @@ class TestOneTrace:
         only_reasoning = words(phase="reasoning")
         for text in ("<think>bad\n</think>bad", "bad\n</think>bad"):
             [one] = tried(trace(text), monitor=only_reasoning)
-            assert [found.span.start for found in one.found] == [text.index("bad")]
+            assert [violation.span.start for violation in one.found] == [text.index("bad")]
 
     def test_tool_calls_follow_the_text(self):
         turn = Turn(prompt="q", text="Let me. ", calls=(ToolCall("a", "f", "1"), ToolCall("b", "bad ", "2")))
-        found = LabelledTrace(name="t", turns=(turn,), label="wrong")
-        [one] = tried(found, monitor=words(trigger=ToolCalls(), delivery="gate_tools"))
+        labelled = LabelledTrace(name="t", turns=(turn,), label="wrong")
+        [one] = tried(labelled, monitor=words(trigger=ToolCalls(), delivery="gate_tools"))
         assert [each.span for each in one.found] == [Span(12, 15)]
         assert turn.trace[12:15] == "bad"
 
@@ -139,7 +139,7 @@ class TestOneTrace:
 
         monitor = Monitor(name="third", verifier=check, extractor=Tracker(lambda _: 1, step))
         [one] = tried(trace("one\ntwo\nthree", "one\ntwo"), monitor=monitor)
-        assert [(found.turn, found.span.start) for found in one.found] == [(0, 4), (1, 4)]
+        assert [(violation.turn, violation.span.start) for violation in one.found] == [(0, 4), (1, 4)]
 
     def test_fork_is_answered_by_the_given_model(self):
         fork = Fork(
@@ -147,7 +147,7 @@ class TestOneTrace:
         )
         monitor = Monitor(name="asks", verifier=check, extractor=fork)
         [one] = tried(trace("a very dull day"), monitor=monitor, model=ScriptedModel([""], forks=lambda _: "dull"))
-        assert [found.quote for found in one.found] == ["dul"]
+        assert [violation.quote for violation in one.found] == ["dul"]
         [one] = tried(trace("a very dull day"), monitor=monitor)
         assert "without a model for forks cannot answer" in one.troubles[0].what
 
@@ -236,8 +236,8 @@ def flagged(span, label="wrong", mistake=None, segment=None, text="x" * 100, tur
     one = LabelledTrace(
         name="t", turns=(Turn(prompt="", text=text), Turn(prompt="", text=text)), label=label, mistake=mistake
     )
-    found = (TrialViolation(turn=turn, span=span, segment=segment or span, quote="", why=""),) if span else ()
-    return TrialResult(trace=one, found=found)
+    violations = (TrialViolation(turn=turn, span=span, segment=segment or span, quote="", why=""),) if span else ()
+    return TrialResult(trace=one, found=violations)
 
 
 class TestScores:
@@ -249,11 +249,11 @@ class TestScores:
             flagged(Span(0, 1), label="right"),
             flagged(Span(0, 1), label="unclear"),
         ]
-        found = score(everything)
-        assert (found.recall.hits, found.recall.of) == (3, 4)
-        assert (found.precision.hits, found.precision.of) == (3, 4)
-        assert (found.false_interrupts.hits, found.false_interrupts.of) == (1, 10)
-        assert (found.unclear.hits, found.unclear.of) == (1, 1)
+        scores = score(everything)
+        assert (scores.recall.hits, scores.recall.of) == (3, 4)
+        assert (scores.precision.hits, scores.precision.of) == (3, 4)
+        assert (scores.false_interrupts.hits, scores.false_interrupts.of) == (1, 10)
+        assert (scores.unclear.hits, scores.unclear.of) == (1, 1)
         assert (len(cases(everything).false_alarms), len(cases(everything).misses)) == (1, 1)
 
     @pytest.mark.parametrize(
@@ -279,15 +279,15 @@ class TestScores:
 
     def test_earliness_counts_over_the_turns(self):
         one = flagged(Span(10, 12), segment=Span(5, 50), turn=1, mistake=Mistake(turn=0, span=Span(90, 95)))
-        found = score([one])
-        assert found.delay.p50 == 60
-        assert found.remaining.p50 == 0.25
+        scores = score([one])
+        assert scores.delay.p50 == 60
+        assert scores.remaining.p50 == 0.25
 
     def test_empty_score_has_no_rates(self):
-        found = score([])
-        assert found.recall == Rate(0, 0, None, 0.0, 1.0)
-        assert str(found.recall) == "nothing to count"
-        assert found.check_ms == Spread()
+        scores = score([])
+        assert scores.recall == Rate(0, 0, None, 0.0, 1.0)
+        assert str(scores.recall) == "nothing to count"
+        assert scores.check_ms == Spread()
 
     def test_rate_lies_within_its_interval(self):
         for of in range(1, 200):
@@ -307,9 +307,9 @@ class TestScores:
 
     @given(st.lists(st.floats(0, 1e6), min_size=1))
     def test_spread_percentiles_are_ordered(self, values):
-        found = Spread.make(values)
-        assert found.p50 <= found.p90 <= found.p99 <= found.most == max(values)
-        assert sum(value <= found.p50 for value in values) * 2 >= len(values)
+        spread = Spread.make(values)
+        assert spread.p50 <= spread.p90 <= spread.p99 <= spread.most == max(values)
+        assert sum(value <= spread.p50 for value in values) * 2 >= len(values)
 
 
 def test_trial_is_refused_while_supervision_is_off(monkeypatch):

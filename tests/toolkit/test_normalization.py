@@ -37,27 +37,27 @@ def test_spellings_are_normalized(text):
 
 
 def test_normalized_offsets_map_to_the_original():
-    found = normalize("x\u200b\u200b1\u200b7 \ufb01t")
-    assert found.text == "x17 fit"
-    assert found.changed
-    assert found.original(1, 3) == Span(3, 6)
-    assert found.original(0, 1) == Span(0, 1)
-    assert found.original(4, 5) == found.original(5, 6) == Span(7, 8)
-    assert found.original(7, 7) == Span(9, 9)
-    assert found.normal(3, 6) == Span(1, 3)
-    assert found.normal(7, 8) == Span(4, 6)
+    normalized = normalize("x\u200b\u200b1\u200b7 \ufb01t")
+    assert normalized.text == "x17 fit"
+    assert normalized.changed
+    assert normalized.original(1, 3) == Span(3, 6)
+    assert normalized.original(0, 1) == Span(0, 1)
+    assert normalized.original(4, 5) == normalized.original(5, 6) == Span(7, 8)
+    assert normalized.original(7, 7) == Span(9, 9)
+    assert normalized.normal(3, 6) == Span(1, 3)
+    assert normalized.normal(7, 8) == Span(4, 6)
     for bad in ((-1, 2), (2, 1), (0, 8)):
         with pytest.raises(ValueError, match="must be inside"):
-            found.original(*bad)
+            normalized.original(*bad)
     with pytest.raises(ValueError, match="must be inside"):
-        found.normal(0, 10)
+        normalized.normal(0, 10)
 
 
 def test_plain_text_is_its_own_normal_form():
-    found = normalize("17 * 24 = 408\n")
-    assert not found.changed
-    assert found.text is found.source
-    assert found.original(3, 5) == found.normal(3, 5) == Span(3, 5)
+    normalized = normalize("17 * 24 = 408\n")
+    assert not normalized.changed
+    assert normalized.text is normalized.source
+    assert normalized.original(3, 5) == normalized.normal(3, 5) == Span(3, 5)
 
 
 LETTERS = st.sampled_from(
@@ -69,25 +69,25 @@ TEXTS = st.text(LETTERS, max_size=30) | st.text(st.characters(), max_size=12)
 @given(TEXTS)
 @example("a\u0327\u0301")
 def test_normalization_agrees_with_nfkc_on_stable_characters(text):
-    found = normalize(text)
+    normalized = normalize(text)
     kept = "".join(each for each in text if normalize(each).text)
     if all(normalize(each).text == unicodedata.normalize("NFKC", each) for each in kept):
-        assert found.text == unicodedata.normalize("NFKC", kept)
-    assert normalize(found.text).text == found.text
+        assert normalized.text == unicodedata.normalize("NFKC", kept)
+    assert normalize(normalized.text).text == normalized.text
 
 
 @given(TEXTS, st.data())
 def test_spans_round_trip_through_normalization(text, data):
-    found = normalize(text)
-    spans = [found.original(at, at + 1) for at in range(len(found.text))]
+    normalized = normalize(text)
+    spans = [normalized.original(at, at + 1) for at in range(len(normalized.text))]
     assert all(len(span) > 0 and span.end <= len(text) for span in spans)
     assert all(one.start <= other.start and one.end <= other.end for one, other in itertools.pairwise(spans))
     assert all(one == other or one.end <= other.start for one, other in itertools.pairwise(spans))
-    start = data.draw(st.integers(0, len(found.text)))
-    end = data.draw(st.integers(start, len(found.text)))
-    back = found.original(start, end)
+    start = data.draw(st.integers(0, len(normalized.text)))
+    end = data.draw(st.integers(start, len(normalized.text)))
+    back = normalized.original(start, end)
     if start < end:
-        assert found.normal(back.start, back.end).covers(Span(start, end))
+        assert normalized.normal(back.start, back.end).covers(Span(start, end))
 
 
 def test_normalization_is_linear():

@@ -22,14 +22,14 @@ def test_groups_have_their_spans():
 
 
 def test_empty_matches_are_skipped():
-    assert [found.text for found in quotes(segment("a1b"), re.compile("[a-z]*+"))] == ["a", "b"]
+    assert [quote.text for quote in quotes(segment("a1b"), re.compile("[a-z]*+"))] == ["a", "b"]
 
 
 @given(st.text("ab has0123456789 lets", max_size=60), st.integers(0, 50))
 def test_spans_cover_the_matched_text(text, start):
     whole = segment(text, start)
-    for found in quotes(whole, PATTERN):
-        assert text[found.span.start - start : found.span.end - start] == found.text
+    for quote in quotes(whole, PATTERN):
+        assert text[quote.span.start - start : quote.span.end - start] == quote.text
         for group in ("word", "count"):
-            where = found.where(group)
-            assert found.text[where.start : where.end] == found[group]
+            where = quote.where(group)
+            assert quote.text[where.start : where.end] == quote[group]

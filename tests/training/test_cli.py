@@ -97,9 +97,9 @@ def test_texts_are_lines_or_the_strings_of_objects(tmp_path):
 
 def test_overlap_is_a_run_of_equal_words():
     text = "the quick brown fox jumps over the lazy dog"
-    found = Decontaminator([text], size=4)
-    assert found.is_contaminated("He saw: Quick, BROWN fox jumps.")
-    assert not found.is_contaminated("quick brown cat jumps over the dog")
+    decontaminator = Decontaminator([text], size=4)
+    assert decontaminator.is_contaminated("He saw: Quick, BROWN fox jumps.")
+    assert not decontaminator.is_contaminated("quick brown cat jumps over the dog")
     assert Decontaminator(["lazy dog"], size=4).is_contaminated("a lazy dog")
     assert not Decontaminator([], size=4).is_contaminated(text)
     with pytest.raises(UsageError, match="at least 1"):

@@ -23,9 +23,9 @@ def rows(tmp_path):
     def make(paths, form, **options):
         out = tmp_path / "out.jsonl"
         done = export_journals(paths if isinstance(paths, list) else [paths], out, format=form, **options)
-        found = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
-        assert len(found) == done.rows
-        return found, done.left_out
+        exported = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+        assert len(exported) == done.rows
+        return exported, done.left_out
 
     return make
 
@@ -133,19 +133,22 @@ def test_spans_count_from_the_start_of_their_field(record, rows):
 
 def test_lines_are_labelled_by_their_verdicts(record, rows):
     path, _ = record(["1+1=2\n2+2=4\n3+3=7\n", "3+3=6\n"], watch(remedy=Resample()))
-    found, _ = rows(path, "prm")
-    assert [(row["completions"], row["labels"]) for row in found] == [
+    prm_rows, _ = rows(path, "prm")
+    assert [(row["completions"], row["labels"]) for row in prm_rows] == [
         (["1+1=2", "2+2=4", "3+3=7"], [True, True, False]),
         (["3+3=6"], [True]),
     ]
-    assert found[0]["prompt"] == "How much is it?\n"
-    assert found[1]["prompt"] == "How much is it?\n1+1=2\n2+2=4\n"
+    assert prm_rows[0]["prompt"] == "How much is it?\n"
+    assert prm_rows[1]["prompt"] == "How much is it?\n1+1=2\n2+2=4\n"
 
 
 def test_unjudged_line_is_context_and_no_step(record, rows):
     path, _ = record([GOOD])
-    found, left_out = rows(path, "prm")
-    assert [(row["prompt"][16:], row["completions"]) for row in found] == [("", ["1+1=2"]), ("1+1=2\nso\n", ["2+2=4"])]
+    prm_rows, left_out = rows(path, "prm")
+    assert [(row["prompt"][16:], row["completions"]) for row in prm_rows] == [
+        ("", ["1+1=2"]),
+        ("1+1=2\nso\n", ["2+2=4"]),
+    ]
     assert left_out == {"lines without a claim": 1}
 
 
@@ -162,9 +165,9 @@ def fails_at_twos(claim):
 @pytest.mark.parametrize("function", [unsure_of_twos, fails_at_twos])
 def test_unknown_verdict_is_not_labelled_correct(record, rows, function):
     path, _ = record(["1+1=2\n2+2=4 and 4+4=8\n5+5=10\n"], watch(slow(0.0, function=function)))
-    found, left_out = rows(path, "prm")
-    assert [row["completions"] for row in found] == [["1+1=2"], ["5+5=10"]]
-    assert all(all(row["labels"]) for row in found)
+    prm_rows, left_out = rows(path, "prm")
+    assert [row["completions"] for row in prm_rows] == [["1+1=2"], ["5+5=10"]]
+    assert all(all(row["labels"]) for row in prm_rows)
     assert left_out == {"lines that are open": 1}
 
 
@@ -172,8 +175,8 @@ def test_unknown_verdict_is_not_labelled_correct(record, rows, function):
 def test_unproven_final_line_is_not_labelled_wrong(record, rows, function):
     path, result = record(["1+1=2\n2+2=4\n"], watch(slow(0.0, function=function), unproven="closed"))
     assert result.status == "abstained"
-    found, left_out = rows(path, "prm")
-    assert [(row["completions"], row["labels"]) for row in found] == [(["1+1=2"], [True])]
+    prm_rows, left_out = rows(path, "prm")
+    assert [(row["completions"], row["labels"]) for row in prm_rows] == [(["1+1=2"], [True])]
     assert left_out == {"lines that are open": 1}
     assert rows(path, "preference") == ([], {"interrupts that were not corrected": 1})
 
@@ -191,18 +194,18 @@ def test_lines_cut_by_fork_budget_are_open(record, rows, said, lines):
 def test_line_with_inserted_text_is_no_step(record, rows):
     path, result = record(["1+1=3\n", "\n2+2=4\n"], watch(remedy=Repair()))
     assert result.status == "verified"
-    found, left_out = rows(path, "prm")
-    assert [(row["completions"], row["labels"]) for row in found] == [(["1+1=3"], [False]), (["2+2=4"], [True])]
-    (span,) = found[1]["prompt_spans"]
-    assert found[1]["prompt"][span["start"] : span["end"]] == "2"
+    prm_rows, left_out = rows(path, "prm")
+    assert [(row["completions"], row["labels"]) for row in prm_rows] == [(["1+1=3"], [False]), (["2+2=4"], [True])]
+    (span,) = prm_rows[1]["prompt_spans"]
+    assert prm_rows[1]["prompt"][span["start"] : span["end"]] == "2"
     assert left_out == {}  # what is left of the repaired line is blank
 
 
 def test_stopped_run_exports_its_steps(record, rows):
     path, result = record(["1+1=2\n2+2=5\n"], watch(remedy=Stop()))
     assert result.status == "unverified"
-    found, _ = rows(path, "prm")
-    assert [(row["completions"], row["labels"]) for row in found] == [(["1+1=2", "2+2=5"], [True, False])]
+    prm_rows, _ = rows(path, "prm")
+    assert [(row["completions"], row["labels"]) for row in prm_rows] == [(["1+1=2", "2+2=5"], [True, False])]
 
 
 # ---------------------------------------------------------------------- preferences
@@ -245,8 +248,8 @@ def test_interrupt_ending_the_run_gives_no_pair(record, rows):
 def test_only_the_final_correction_is_preferred(record, rows):
     path, result = record(["2+2=5\n", "2+2=6\n", "2+2=4\n"], watch(remedy=Resample()))
     assert result.status == "verified"
-    found, _ = rows(path, "preference")
-    assert [(row["rejected"], row["chosen"]) for row in found] == [("2+2=5\n", "2+2=4\n"), ("2+2=6\n", "2+2=4\n")]
+    preferences, _ = rows(path, "preference")
+    assert [(row["rejected"], row["chosen"]) for row in preferences] == [("2+2=5\n", "2+2=4\n"), ("2+2=6\n", "2+2=4\n")]
 
 
 # ---------------------------------------------------------------------- the file
@@ -263,8 +266,8 @@ def test_export_is_deterministic(record, tmp_path):
 
 def test_a_row_is_written_once(record, rows):
     path, _ = record([GOOD], answered=True)
-    found, left_out = rows([path, path], "tpt")
-    assert len(found) == 1
+    tpt_rows, left_out = rows([path, path], "tpt")
+    assert len(tpt_rows) == 1
     assert left_out == {"duplicate rows": 1}
 
 
@@ -272,8 +275,8 @@ def test_unfinished_run_exports_its_steps(record, rows):
     path, _ = record(["1+1=2\n2+2=4\n"])
     whole = path.read_bytes()
     path.write_bytes(whole[:-20])
-    found, _ = rows(path, "prm")
-    assert found[0]["completions"][0] == "1+1=2"
+    prm_rows, _ = rows(path, "prm")
+    assert prm_rows[0]["completions"][0] == "1+1=2"
 
 
 def test_rows_overlapping_with_test_are_left_out(record, rows):
@@ -342,8 +345,8 @@ def test_pipe_is_written_and_not_replaced(record, tmp_path):
 
 
 def test_steps_have_no_line_ends(record, rows):
-    (found, _) = rows(record(["1+1=2\r\n2+2=4\r\n"])[0], "prm")
-    assert found[0]["completions"] == ["1+1=2", "2+2=4"]
+    (prm_rows, _) = rows(record(["1+1=2\r\n2+2=4\r\n"])[0], "prm")
+    assert prm_rows[0]["completions"] == ["1+1=2", "2+2=4"]
 
 
 def test_lone_surrogate_is_replaced_in_export(record, rows):
@@ -362,8 +365,8 @@ def test_check_open_at_the_cut_is_no_verdict(record, rows):
 
     late = watch(slow(0.5, name="late", function=doubting), name="late", delivery="observe")
     path, _ = record(["1+1=2\n2+2=5\n", "2+2=4\n"], watch(remedy=Resample()), late)
-    found, left_out = rows(path, "prm")
-    assert [(row["completions"], row["labels"]) for row in found] == [(["2+2=5"], [False])]
+    prm_rows, left_out = rows(path, "prm")
+    assert [(row["completions"], row["labels"]) for row in prm_rows] == [(["2+2=5"], [False])]
     assert left_out == {"lines that are open": 2}
 
 

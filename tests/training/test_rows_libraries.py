@@ -32,23 +32,23 @@ def load(record, tmp_path):
         ]
         out = tmp_path / f"{form}.jsonl"
         done = export_journals(paths, out, format=form)
-        found = datasets.load_dataset("json", data_files=str(out), split="train", cache_dir=str(tmp_path / "cache"))
-        assert len(found) == done.rows > 1
-        return found
+        dataset = datasets.load_dataset("json", data_files=str(out), split="train", cache_dir=str(tmp_path / "cache"))
+        assert len(dataset) == done.rows > 1
+        return dataset
 
     return make
 
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_datasets_loads_every_format(load, form):
-    found = load(form)
+    dataset = load(form)
     wanted = {
         "tpt": {"text"},
         "messages": {"messages"},
         "prm": {"prompt", "completions", "labels"},
         "preference": {"prompt", "chosen", "rejected"},
     }
-    assert wanted[form] <= set(found.column_names)
+    assert wanted[form] <= set(dataset.column_names)
 
 
 def test_column_types_match_the_trainers(load):

@@ -71,20 +71,20 @@ Find: TypeAlias = Callable[[str, str], Place | None]
 
 def search_by_re(pattern: str, text: str) -> Place | None:
     # Return the first match of `pattern` in `text` by `re`; `None` if there is none. This may take exponential time.
-    found = re.search(pattern, text)
-    return None if found is None else Place(*found.span())
+    match = re.search(pattern, text)
+    return None if match is None else Place(*match.span())
 
 
 def search(claim: PatternClaim, find: Find) -> Verdict:
     # The first pattern of the list that matches decides. If a pattern that must be absent matches only the normal form
     # of the text, the verdict is `Unknown`.
     for pattern, name in zip(claim.patterns, claim.names, strict=True):
-        found = find(pattern, claim.text)
-        if found is None:
+        place = find(pattern, claim.text)
+        if place is None:
             continue
         if claim.must == "present":
-            return Pass(f"{_shown(name)} occurs at character {found.start}")
-        return Violation(why=f"{_shown(name)} must not occur here", where=_place(claim, found))
+            return Pass(f"{_shown(name)} occurs at character {place.start}")
+        return Violation(why=f"{_shown(name)} must not occur here", where=_place(claim, place))
     if claim.must == "absent" and (hidden := _hidden(claim, find)):
         return Unknown(f"{_shown(hidden)} occurs here, once the text is read without characters that are not seen")
     wanted = " or ".join(map(_shown, claim.names[:3])) + (" or another of the list" if len(claim.names) > 3 else "")
@@ -174,9 +174,9 @@ def _reader(
     return Tracker(lambda _prepared: None, step)
 
 
-def _place(claim: PatternClaim, found: Place) -> Span | None:
+def _place(claim: PatternClaim, place: Place) -> Span | None:
     # An empty match (of "^", for example) has no span to show.
-    return Span(*found) if found.end > found.start and claim.span is not None else None
+    return Span(*place) if place.end > place.start and claim.span is not None else None
 
 
 def _shown(name: str) -> str:

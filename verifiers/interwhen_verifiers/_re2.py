@@ -61,21 +61,21 @@ class Linear:
     def search(self, text: str) -> Place | None:
         if self._folds and not text.isascii():
             text = text.translate(_FOLDED)
-        found = self._search(text)
+        place = self._search(text)
         if self._ends and text.endswith("\n"):
             # In Python, "$" also matches before a line end that ends the text; in RE2, only at the end of the text.
             before = self._search(text[:-1])
-            if before is not None and (found is None or before.start <= found.start):
+            if before is not None and (place is None or before.start <= place.start):
                 return before
-        return found
+        return place
 
     def _search(self, text: str) -> Place | None:
         try:
-            found = self._compiled.search(text)
+            match = self._compiled.search(text)
         except UnicodeEncodeError:
             # UTF-8 cannot encode half of a surrogate pair.
-            found = self._compiled.search(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
-        return None if found is None else Place(*found.span())
+            match = self._compiled.search(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+        return None if match is None else Place(*match.span())
 
 
 @functools.lru_cache(maxsize=_KEPT)
@@ -299,9 +299,9 @@ class _Translation:
         return self._pattern[self._at - 1]
 
     def _next(self, char: str) -> bool:
-        found = self._pattern.startswith(char, self._at)
-        self._at += found
-        return found
+        is_next = self._pattern.startswith(char, self._at)
+        self._at += is_next
+        return is_next
 
 
 _COMPILING = """
@@ -337,5 +337,5 @@ def problems_of(patterns: Iterable[str]) -> dict[str, str]:
             f"the patterns {other!r:.200} must compile in a process of their own, got {error}; check "
             "whether Python can be started here"
         ) from error
-    found: dict[str, str] = json.loads(ran.stdout)
-    return found
+    problems: dict[str, str] = json.loads(ran.stdout)
+    return problems

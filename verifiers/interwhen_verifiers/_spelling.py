@@ -64,9 +64,9 @@ class Skeleton:
             at = letters.find(sought)
             places = self._places(signs=signs) if at >= 0 else []
             while at >= 0:
-                found = places[at : at + len(sought)]
-                if self._is_word(found):
-                    return Disguise(found[0], found[-1] + 1)
+                word_places = places[at : at + len(sought)]
+                if self._is_word(word_places):
+                    return Disguise(word_places[0], word_places[-1] + 1)
                 at = letters.find(sought, at + 1)
         return None
 

@@ -258,8 +258,8 @@ def step(state: State, segment: Segment) -> tuple[State, list[Claim]]:
         rejection = following.text if following is not None and ends_line and rejects(following.text, part.text) else ""
         # An announcement in a window of a long line applies up to the end of the line.
         tried = not ends_line and (state.tried or announcement(part.text) is not None)
-        state, found = _step(state, part, rejection)
-        claims += found
+        state, part_claims = _step(state, part, rejection)
+        claims += part_claims
         state = state._replace(tried=state.tried or tried)
     if rest is not None:
         claims.append(rest)
@@ -568,10 +568,10 @@ def recognize(segment: Segment, prepared: Problem | None = None) -> Iterator[Spa
     if may_mention(text):
         normalized = _read(text).normalized if _may_relate(text) else normalize(text)
         given = prepared.given if prepared is not None else frozenset()
-        for found in mentions(normalized.text):
-            if given.isdisjoint(found.values):
+        for mention in mentions(normalized.text):
+            if given.isdisjoint(mention.values):
                 yield Mention(
-                    _placed(segment, normalized.original(found.start, found.end)), tuple(map(str, found.values))
+                    _placed(segment, normalized.original(mention.start, mention.end)), tuple(map(str, mention.values))
                 )
     if not _may_relate(text):
         return
@@ -586,12 +586,12 @@ def recognize(segment: Segment, prepared: Problem | None = None) -> Iterator[Spa
 
 
 def _values(sides: Iterable[Side]) -> tuple[str, ...]:
-    found: set[Value] = set()
+    values: set[Value] = set()
     for side in sides:
-        found.update(parts_of(side.node))
+        values.update(parts_of(side.node))
         value = value_of(side.node)
-        found.update(() if value is None else (magnitude(value),))
-    return tuple(sorted(map(str, found)))
+        values.update(() if value is None else (magnitude(value),))
+    return tuple(sorted(map(str, values)))
 
 
 def _judge(claim: Equation, problem: Problem, rounding: Rounding) -> Verdict:
@@ -603,8 +603,8 @@ def _judge(claim: Equation, problem: Problem, rounding: Rounding) -> Verdict:
     places: set[int | None] = set()
     for index, relation in enumerate(claim.links):
         left, right = claim.sides[index], claim.sides[index + 1]
-        found = compare(left, right, relation=relation, doubt=claim.doubt, setting=claim.setting, rounding=rounding)
-        match found:
+        compared = compare(left, right, relation=relation, doubt=claim.doubt, setting=claim.setting, rounding=rounding)
+        match compared:
             case Differs() if all(bare(side.node) for side in claim.sides):
                 unclear = unclear or "two plain numbers are equated"
             case Differs(value=value):

@@ -78,13 +78,13 @@ def _verifier(
     async def check(claim: Source) -> Verdict:
         if claim.doubt:
             return Unknown(claim.doubt)
-        found = judge(checker, await run(claim.code), claim.starts, claim.size, before=0, scope=scope)
-        if claim.earlier and not isinstance(found, Pass):
+        verdict = judge(checker, await run(claim.code), claim.starts, claim.size, before=0, scope=scope)
+        if claim.earlier and not isinstance(verdict, Pass):
             # The earlier blocks may define names that this block uses.
             before = "".join(claim.earlier)
             ran = await run(before + claim.code)
-            found = judge(checker, ran, claim.starts, claim.size, before=before.count("\n"), scope=scope)
-        return found
+            verdict = judge(checker, ran, claim.starts, claim.size, before=before.count("\n"), scope=scope)
+        return verdict
 
     return check
 

@@ -127,11 +127,11 @@ def entropy_of(token: ScoredToken) -> float | None:
 
 def _answers(*, boxed: bool, scored: bool) -> Tracker[Probes]:
     def step(before: Probes, reply: Reply, segment: Segment) -> tuple[Probes, Iterable[Probe]]:
-        found = answer_in(reply, boxed=boxed)
-        answer = "" if found is None else " ".join(found.split())
+        answer_text = answer_in(reply, boxed=boxed)
+        answer = "" if answer_text is None else " ".join(answer_text.split())
         same = before.same + 1 if answer and answer == before.answer else int(bool(answer))
         after = replace(before, count=before.count + 1, answer=answer, same=same)
-        measure = confidence_in(reply.tokens, len(found)) if scored and found else None
+        measure = confidence_in(reply.tokens, len(answer_text)) if scored and answer_text else None
         return after, (_probe(segment, after, measure),)
 
     return Tracker(lambda _prepared: Probes(), step)

@@ -97,22 +97,22 @@ class Finder:
         self._where = where
 
     def feed(self, search: Search, text: str) -> tuple[Search, list[Found]]:
-        found: list[Found] = []
+        entries: list[Found] = []
         at = 0
         while at < len(text):
-            search, at = self._step(search, text, at, found)
-        return search, found
+            search, at = self._step(search, text, at, entries)
+        return search, entries
 
-    def _step(self, search: Search, text: str, at: int, found: list[Found]) -> tuple[Search, int]:
+    def _step(self, search: Search, text: str, at: int, entries: list[Found]) -> tuple[Search, int]:
         match search.place:
             case "start":
                 return self._start(search, text, at)
             case "prose":
-                return self._prose(search, text, at, found)
+                return self._prose(search, text, at, entries)
             case "inside":
-                return self._inside(search, text, at, found)
+                return self._inside(search, text, at, entries)
             case "after":
-                return self._after(search, text, at, found)
+                return self._after(search, text, at, entries)
             case "over":
                 return search, len(text)
 
@@ -128,9 +128,9 @@ class Finder:
     def _opened(self, *, fenced: bool) -> Search:
         return Search("inside", fenced=fenced, reading=self._reader.begin())
 
-    def _prose(self, search: Search, text: str, at: int, found: list[Found]) -> tuple[Search, int]:
+    def _prose(self, search: Search, text: str, at: int, entries: list[Found]) -> tuple[Search, int]:
         end = text.find("\n", at)
-        search = _looked_through(search, text, at, len(text) if end < 0 else end + 1, found)
+        search = _looked_through(search, text, at, len(text) if end < 0 else end + 1, entries)
         if end < 0:
             return search._replace(line=(search.line + text[at : at + _LINE])[:_LINE]), len(text)
         line = (search.line + text[at : min(end, at + _LINE)])[:_LINE].strip().lower()
@@ -138,30 +138,30 @@ class Finder:
             return self._opened(fenced=True), end + 1
         return search._replace(line=""), end + 1
 
-    def _inside(self, search: Search, text: str, at: int, found: list[Found]) -> tuple[Search, int]:
+    def _inside(self, search: Search, text: str, at: int, entries: list[Found]) -> tuple[Search, int]:
         piece = text[at:] if at else text
         texts: list[Text] = []
         reading, read, wrong = self._reader.feed(search.reading, piece, texts)
-        found.extend(Found(at + text.start, at + text.end, pattern=text.pattern, value=text.value) for text in texts)
+        entries.extend(Found(at + text.start, at + text.end, pattern=text.pattern, value=text.value) for text in texts)
         if wrong is not None:
-            found.append(Found(max(wrong.start + at, 0), wrong.end + at, wrong=wrong.why))
+            entries.append(Found(max(wrong.start + at, 0), wrong.end + at, wrong=wrong.why))
             return Search("over"), len(text)
         if reading.mode == "lost":
-            found.append(Found(at, len(text), doubt="the document holds what cannot be followed"))
+            entries.append(Found(at, len(text), doubt="the document holds what cannot be followed"))
             return Search("over"), len(text)
         pieces = (piece[:read], search.pieces)
         if reading.mode == "done":
-            found.append(Found(at, at + read, document="".join(reversed(list(_unwound(pieces))))))
+            entries.append(Found(at, at + read, document="".join(reversed(list(_unwound(pieces))))))
             return Search("after", fenced=search.fenced), at + read
         return Search("inside", search.fenced, reading=reading, pieces=pieces), len(text)
 
-    def _after(self, search: Search, text: str, at: int, found: list[Found]) -> tuple[Search, int]:
+    def _after(self, search: Search, text: str, at: int, entries: list[Found]) -> tuple[Search, int]:
         if search.fenced:
             end = text.find("\n", at)
             stop = len(text) if end < 0 else end
             line = (search.line + text[at:stop]).lstrip()[:_LINE]
             if line.strip().strip("`"):
-                found.append(Found(at, stop, doubt="there is text after the JSON document in its block"))
+                entries.append(Found(at, stop, doubt="there is text after the JSON document in its block"))
             if end < 0:
                 return search._replace(line=line), len(text)
             return Search("prose" if line.strip() == _FENCE else "after", fenced=True), end + 1
@@ -169,17 +169,17 @@ class Finder:
             at += 1
         if at < len(text):
             if self._where == "answer":
-                found.append(Found(at, len(text), wrong="there is text after the JSON document"))
+                entries.append(Found(at, len(text), wrong="there is text after the JSON document"))
                 return Search("over"), len(text)
             return Search("prose"), at
         return search, at
 
 
-def _looked_through(search: Search, text: str, start: int, end: int, found: list[Found]) -> Search:
-    # Documents in prose are not read: each match is added to `found` as a doubt.
+def _looked_through(search: Search, text: str, start: int, end: int, entries: list[Found]) -> Search:
+    # Documents in prose are not read: each match is added to `entries` as a doubt.
     joined = search.carried + text[start:end]
     base = start - len(search.carried)
-    found.extend(
+    entries.extend(
         Found(max(base + match.start(), 0), base + match.end(), doubt="a document may begin here")
         for match in _LIKE.finditer(joined)
         if base + match.end() > start  # otherwise it was found in the piece before
@@ -243,12 +243,12 @@ def _check(claim: Documented, prepared: Any) -> Verdict:
     judge: Judge | None = prepared.judge if isinstance(prepared, _Prepared) else prepared.get(claim.tool)
     if judge is None:
         return Unknown("there is no schema for this tool")
-    found = judge.validate(claim.document) if claim.pattern is None else judge.matches(claim.pattern, claim.value)
-    if claim.untyped and isinstance(found, Violation):
+    verdict = judge.validate(claim.document) if claim.pattern is None else judge.matches(claim.pattern, claim.value)
+    if claim.untyped and isinstance(verdict, Violation):
         return Unknown(
-            f"the format of the call does not distinguish texts from numbers, so this may be right: {found.why}"
+            f"the format of the call does not distinguish texts from numbers, so this may be right: {verdict.why}"
         )
-    return found
+    return verdict
 
 
 @verifier(name="json_schema", version="3", deadline=10.0)
@@ -271,25 +271,25 @@ def _step(answer: _Answer, segment: Segment) -> tuple[_Answer, Iterable[Document
     search = answer.search
     if answer.end is not None and segment.span.start != answer.end and search.place == "inside":
         # A remedy has written text in between, so it is not known where the document continues.
-        search, found = Search("over"), [Found(0, len(segment.text), doubt="the document was broken off here")]
+        search, entries = Search("over"), [Found(0, len(segment.text), doubt="the document was broken off here")]
     else:
-        search, found = answer.finder.feed(search, segment.text)
-    claims = [_claim(segment, entry) for entry in found]
+        search, entries = answer.finder.feed(search, segment.text)
+    claims = [_claim(segment, entry) for entry in entries]
     return _Answer(answer.finder, search, segment.span.end), claims
 
 
-def _claim(segment: Segment, found: Found) -> Documented:
+def _claim(segment: Segment, entry: Found) -> Documented:
     size = len(segment.text)
-    start = min(found.start, max(size - 1, 0))
-    span = segment.at(start, min(max(found.end, start + 1), size))
+    start = min(entry.start, max(size - 1, 0))
+    span = segment.at(start, min(max(entry.end, start + 1), size))
     return Documented(
-        key=repr((found.wrong, found.doubt, found.pattern, found.value, found.document)),
+        key=repr((entry.wrong, entry.doubt, entry.pattern, entry.value, entry.document)),
         span=span,
-        document=found.document,
-        wrong=found.wrong,
-        pattern=found.pattern,
-        value=found.value,
-        doubt=found.doubt,
+        document=entry.document,
+        wrong=entry.wrong,
+        pattern=entry.pattern,
+        value=entry.value,
+        doubt=entry.doubt,
     )
 
 

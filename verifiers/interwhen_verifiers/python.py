@@ -170,8 +170,8 @@ def _raised(error: Told, what: str, starts: tuple[int, ...], end: int) -> Verdic
 
 
 def _where(starts: tuple[int, ...], end: int, line: int) -> Span | None:
-    found = line_span(starts, end, line)
-    return found if found is not None and len(found) else None
+    span = line_span(starts, end, line)
+    return span if span is not None and len(span) else None
 
 
 Late: TypeAlias = Literal["unknown", "violation"]
@@ -226,15 +226,15 @@ def _verifier(seconds: float, late: Late, *, doctests: bool, typecheck: bool) ->
     async def check(claim: Source, given: Given = Given()) -> Verdict:  # noqa: B008  (it is immutable)
         if claim.doubt:
             return Unknown(claim.doubt)
-        found = await run(claim, given)
+        verdict = await run(claim, given)
         # A second run has another order of sets and other random numbers. A failure by chance is no violation.
-        if isinstance(found, Violation) and (doubt := _not_meant(claim.code)):
+        if isinstance(verdict, Violation) and (doubt := _not_meant(claim.code)):
             return Unknown(doubt)
-        if isinstance(found, Violation) and await run(claim, given) != found:
-            return Unknown(f"it fails in one run and not, or otherwise, in another: {found.why}")
-        if not typecheck or isinstance(found, Violation):
-            return found
-        return both(found, await judge_types(claim.code, claim.earlier, claim.starts, claim.size))
+        if isinstance(verdict, Violation) and await run(claim, given) != verdict:
+            return Unknown(f"it fails in one run and not, or otherwise, in another: {verdict.why}")
+        if not typecheck or isinstance(verdict, Violation):
+            return verdict
+        return both(verdict, await judge_types(claim.code, claim.earlier, claim.starts, claim.size))
 
     return check
 

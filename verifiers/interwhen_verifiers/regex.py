@@ -68,7 +68,7 @@ def regex(
 
 def _occurs(patterns: tuple[str, ...]) -> Occurs | None:
     # Return a function that tells by RE2 whether one of `patterns` may match; `None` if RE2 cannot express one.
-    known = [found for pattern in patterns if (found := linear(pattern, without_borders=True)) is not None]
+    known = [compiled for pattern in patterns if (compiled := linear(pattern, without_borders=True)) is not None]
     if len(known) < len(patterns):
         return None
 

@@ -70,8 +70,8 @@ _MOVES = re.compile(r"\b(up|down|left|right)\b", re.IGNORECASE)
 
 def read_result(text: str) -> str | None:
     # The number is a text in a normal form, so that answers can be compared.
-    found = [match["number"] for match in _ANSWER.finditer(text)]
-    value = read_number(found[-1].replace("$", "").replace("\u2212", "-")) if found else None
+    numbers = [match["number"] for match in _ANSWER.finditer(text)]
+    value = read_number(numbers[-1].replace("$", "").replace("\u2212", "-")) if numbers else None
     return None if value is None else write_number(value)
 
 
@@ -168,8 +168,8 @@ def _vet(task: str, terms: int, digits: int) -> None:
 
 
 def _said(text: str) -> str | None:
-    found = [match["said"].strip() for match in _FINAL.finditer(text)]
-    return found[-1] if found else None
+    answers = [match["said"].strip() for match in _FINAL.finditer(text)]
+    return answers[-1] if answers else None
 
 
 def read_expression(text: str) -> str | None:

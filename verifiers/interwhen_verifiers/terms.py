@@ -30,8 +30,8 @@ def check(claim: PatternClaim) -> Verdict:
     normal = normalize(claim.text)
 
     def find(pattern: str, _text: str) -> Place | None:
-        found = search_by_re(pattern, normal.text)
-        return None if found is None else Place(*_pair(normal.original(found.start, found.end)))
+        normal_place = search_by_re(pattern, normal.text)
+        return None if normal_place is None else Place(*_pair(normal.original(normal_place.start, normal_place.end)))
 
     verdict = search(claim, find)
     if claim.must == "absent" and isinstance(verdict, Violation):
@@ -59,10 +59,10 @@ def _disguised(claim: PatternClaim) -> tuple[str, Place] | None:
     normal = normalize(joined)
     skeleton = Skeleton(normal.text)
     for name in claim.names:
-        found = skeleton.find(name)
-        if found is None:
+        place = skeleton.find(name)
+        if place is None:
             continue
-        span = normal.original(found.start, found.end)
+        span = normal.original(place.start, place.end)
         if span.end > ours:
             return name, Place(span.start - ours, span.end - ours)
     return None

@@ -100,7 +100,7 @@ class Rule:
         # Return the verdict of the rule on `call`; `None` if the rule does not apply. It is `Unknown` if the rule asks
         # by `call[name]` for an argument that the call does not have.
         try:
-            found = self.function(call)
+            ruling = self.function(call)
         except MissingArgumentError as error:
             return Unknown(f"the rule reads the argument {error.args[0]!r}, which the call does not have")
         except Exception as error:
@@ -108,9 +108,9 @@ class Rule:
                 f"the rule {self.name!r} must return a verdict or None, and it raised "
                 f"{type(error).__name__}: {error}; correct it"
             ) from error
-        if found is not None and not isinstance(found, Pass | Violation | Unknown):
-            raise RuntimeError(f"the rule {self.name!r} must return a verdict or None, got {found!r:.100}; correct it")
-        return found
+        if ruling is not None and not isinstance(ruling, Pass | Violation | Unknown):
+            raise RuntimeError(f"the rule {self.name!r} must return a verdict or None, got {ruling!r:.100}; correct it")
+        return ruling
 
 
 @dataclass
@@ -223,7 +223,7 @@ class _Situations:
         if last is not None and last[0] is call:
             return last[1]
         now = dt.datetime.now(dt.UTC).replace(tzinfo=None) if self._now == "clock" else self._now
-        found = Situation(
+        situation = Situation(
             tool=call.name,
             arguments=call.arguments,
             state=call.state or {},
@@ -233,8 +233,8 @@ class _Situations:
             now=now,
             result=None if call.result is None else _made(call.result).result,
         )
-        self._last = (call, found)
-        return found
+        self._last = (call, situation)
+        return situation
 
 
 def _made(past: PastCall) -> MadeCall:
@@ -297,8 +297,8 @@ def judge(policy: Policy[Any], call: Call[Any], moment: Moment = "before") -> Ve
     kept: list[str] = []
     for rule in policy.for_call(call.name, moment):
         match rule.judge(call):
-            case Violation() as found:
-                broken.append((rule, found))
+            case Violation() as violation:
+                broken.append((rule, violation))
             case Unknown(why=why):
                 unclear.append(f"{rule.name}: {why}")
             case Pass(evidence=evidence):
@@ -306,8 +306,8 @@ def judge(policy: Policy[Any], call: Call[Any], moment: Moment = "before") -> Ve
             case None:
                 pass
     if broken:
-        why = "; ".join(found.why for _, found in broken)
-        said = "; ".join(found.witness or f"the policy says: {rule.says}" for rule, found in broken)
+        why = "; ".join(each.why for _, each in broken)
+        said = "; ".join(each.witness or f"the policy says: {rule.says}" for rule, each in broken)
         where = broken[0][1].where if len(broken) == 1 else None
         return Violation(why=why[:_LISTED], witness=f"{why}; {said}"[:_LISTED], where=where)
     if unclear:
@@ -444,13 +444,13 @@ def _policy(policy: str | Policy[Any] | WrittenPolicy) -> Policy[Any]:
             f"tool_policy: policy must be a shipped policy ({', '.join(POLICIES)}), a folder with policy.toml, a "
             f"module or a .py file, got {policy!r:.100}; correct it"
         )
-    found = getattr(_module(place), name or "POLICY", None)
-    if not isinstance(found, Policy):
+    loaded = getattr(_module(place), name or "POLICY", None)
+    if not isinstance(loaded, Policy):
         raise UsageError(
             f"tool_policy: policy={policy!r} must name a Policy, and {place!r} has none named "
             f"{name or 'POLICY'!r}; give PLACE:NAME"
         )
-    return found
+    return loaded
 
 
 @functools.cache

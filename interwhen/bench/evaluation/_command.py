@@ -187,7 +187,7 @@ def _print(
     tokens = summary.tokens + summary.tokens_again
     cost = (summary.prompt_tokens * prices[0] + tokens * prices[1]) / 1e6 if any(prices) else None
     if json:
-        found: dict[str, Any] = {
+        report: dict[str, Any] = {
             "summary": summary,
             "cost": cost,
             "left": progress.left,
@@ -196,7 +196,7 @@ def _print(
             "affinity": progress.affinity,
             "endpoints": endpoints,
         }
-        sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
+        sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
         return
     console = stdout_console()
     table = Table(show_header=False)

@@ -232,7 +232,7 @@ def _from_hub(spec: str, read: _RowReader) -> Prompts:
         raise MissingExtraError("prompts of the Hugging Face hub", "datasets") from error
     name, config, split = (*spec.removeprefix(_HUB).split(":"), "", "")[:3]
     try:
-        found = datasets.load_dataset(name, config or None, split=split or "test")
+        dataset = datasets.load_dataset(name, config or None, split=split or "test")
     except Exception as error:
         raise UsageError(
             f"--task must name a dataset that can be loaded, got {spec!r} ({error}); correct its name, "
@@ -240,13 +240,13 @@ def _from_hub(spec: str, read: _RowReader) -> Prompts:
         ) from error
 
     # The library offers no public name for the hash of a dataset's content.
-    fingerprint: str = found._fingerprint  # noqa: SLF001
+    fingerprint: str = dataset._fingerprint  # noqa: SLF001
 
     def rows() -> Iterator[PromptRow]:
-        for number, raw in enumerate(found):
+        for number, raw in enumerate(dataset):
             yield read.row(number, raw, f"row {number} of {name!r}")
 
-    return Prompts(spec, f"{fingerprint} {read.digest}", rows, len(found))
+    return Prompts(spec, f"{fingerprint} {read.digest}", rows, len(dataset))
 
 
 # Installed tasks, whose exercises have their own graders.

@@ -198,25 +198,25 @@ class _Tasks:
         for one in ended:
             shards = self._running.pop(one)
             try:
-                found: TaskResult = self._ray.get(one)
+                task_result: TaskResult = self._ray.get(one)
             except self._ray.exceptions.RayError as error:
                 raise UsageError(
                     f"the task of shards {shards[0]} to {shards[-1]} must end, and Ray could not finish it ({error}); "
                     "look at the nodes, and run the same command again to continue"
                 ) from error
-            self._add(found, shards)
+            self._add(task_result, shards)
 
-    def _add(self, found: TaskResult, shards: tuple[int, ...]) -> None:
-        if found.error:
-            raise UsageError(found.error)
-        assert found.progress is not None
-        ours, theirs = self._progress, found.progress
+    def _add(self, task_result: TaskResult, shards: tuple[int, ...]) -> None:
+        if task_result.error:
+            raise UsageError(task_result.error)
+        assert task_result.progress is not None
+        ours, theirs = self._progress, task_result.progress
         ours.left.extend(theirs.left)
         for name in ("tokens_again", "moved", "requests", "prompt_tokens"):
             setattr(ours, name, getattr(ours, name) + getattr(theirs, name))
         if theirs.is_budget_spent:  # it has spent its part; the whole budget may have more for it
             self._waiting.append(shards)
-        for report in found.endpoints:
+        for report in task_result.endpoints:
             known = self._reports.get(report.url)
             self._reports[report.url] = report if known is None else _sum(known, report)
 

@@ -207,9 +207,9 @@ class Results:
             draft.write_bytes(msgspec.json.format(msgspec.json.encode(self.manifest)))
             draft.replace(path)
             return
-        found = read_manifest(self.place)
+        stored = read_manifest(self.place)
         # As JSON, which knows no difference between tuples and lists.
-        ours, theirs = (msgspec.json.decode(msgspec.json.encode(one)) for one in (self.manifest, found))
+        ours, theirs = (msgspec.json.decode(msgspec.json.encode(one)) for one in (self.manifest, stored))
         if differing := [name for name in ours if ours[name] != theirs[name]]:
             shown = "; ".join(
                 "the prompts were others"
@@ -242,8 +242,8 @@ class Results:
 
     def leave(self, shard: int) -> None:
         # If the file of `shard` is open, mark it as complete, so that the next flush closes it.
-        if (found := self._open.pop(shard, None)) is not None:
-            self._left.append(found)
+        if (shard_file := self._open.pop(shard, None)) is not None:
+            self._left.append(shard_file)
 
     def flush(self) -> None:
         # Wait until the rows so far are on the disk, and close the files of complete shards. This may take long, so
@@ -262,10 +262,10 @@ class Results:
             _append(self._spending, b"".join(msgspec.json.encode(line) + b"\n" for line in lines), self.place)
 
     def _shard(self, number: int) -> _Shard:
-        found = self._open.get(number)
-        if found is None:
-            found = self._open[number] = _Shard(self.place / shard_name(number))
-        return found
+        shard = self._open.get(number)
+        if shard is None:
+            shard = self._open[number] = _Shard(self.place / shard_name(number))
+        return shard
 
 
 class _Shard:
@@ -325,18 +325,18 @@ def read_rows(place: str | os.PathLike[str]) -> Iterator[ResultRow]:
 
 def summarize(place: str | os.PathLike[str]) -> EvaluationSummary:
     # Raises `UsageError` if a row cannot be read.
-    found, committed = EvaluationSummary(), set[str]()
+    summary, committed = EvaluationSummary(), set[str]()
     for row in read_rows(place):
-        found.add(row)
+        summary.add(row)
         committed.add(row.attempt)
     spent: dict[str, _Spent] = {}
     for path in sorted(Path(place).glob(_SPENDING.format("*"))):
         for line, _ in _lines(path, msgspec.json.Decoder(_Spent).decode):
             if line.attempt not in committed:
                 spent[line.attempt] = line
-    found.tokens_again = sum(line.tokens for line in spent.values())
-    found.attempts_again = len(spent)
-    return found
+    summary.tokens_again = sum(line.tokens for line in spent.values())
+    summary.attempts_again = len(spent)
+    return summary
 
 
 def rows_after(path: Path, start: int = 0) -> Iterator[tuple[ResultRow, int]]:
@@ -352,14 +352,14 @@ def _lines(path: Path, decode: Callable[[bytes], _Line], start: int = 0) -> Iter
                 if not line.endswith(b"\n"):
                     return
                 try:
-                    found = decode(line)
+                    row = decode(line)
                 except DECODE_ERRORS as error:
                     raise UsageError(
                         f"{str(path)!r}, the line at byte {start} must be a row of results, got an error: {error}; "
                         "remove the line, and the row is made again"
                     ) from error
                 start += len(line)
-                yield found, start
+                yield row, start
     except FileNotFoundError:
         return
 
@@ -382,10 +382,10 @@ def _mend(file: int) -> None:
     while at:
         start = max(0, at - (1 << 16))
         block = os.pread(file, at - start, start)
-        found = block.rfind(b"\n")
-        if found >= 0:
-            if start + found + 1 < size:
-                os.ftruncate(file, start + found + 1)
+        newline = block.rfind(b"\n")
+        if newline >= 0:
+            if start + newline + 1 < size:
+                os.ftruncate(file, start + newline + 1)
             return
         at = start
     if size:

@@ -79,13 +79,13 @@ def code_of(name: str) -> str:
     # Return a digest of the code of interwhen and of the top-level package that the plug-in `name` is in. It contains
     # the version of Python, too. This reads all files of the packages, so the event loop must not call it. Raises
     # `PluginError` if the plug-in cannot be loaded.
-    found = hashlib.blake2b(repr(sys.version_info[:2]).encode(), digest_size=12)
+    hasher = hashlib.blake2b(repr(sys.version_info[:2]).encode(), digest_size=12)
     for package in ("interwhen", inspect.unwrap(load_verifier(name)).__module__.partition(".")[0]):
         loaded = sys.modules[package]
         for root in map(Path, getattr(loaded, "__path__", None) or [loaded.__file__ or ""]):
             for path in sorted(root.rglob("*.py")) or [root]:
-                found.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
-    return found.hexdigest()
+                hasher.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
+    return hasher.hexdigest()
 
 
 def named(verifier: Verifier) -> NamedVerifier | None:
@@ -100,9 +100,9 @@ def named(verifier: Verifier) -> NamedVerifier | None:
     return None
 
 
-def encode(found: NamedVerifier) -> bytes:
-    # Return `found` with its code as bytes. This reads files, and raises what `code_of` raises.
-    return msgspec.msgpack.encode(msgspec.structs.replace(found, code=code_of(found.name)))
+def encode(verifier: NamedVerifier) -> bytes:
+    # Return `verifier` with its code as bytes. This reads files, and raises what `code_of` raises.
+    return msgspec.msgpack.encode(msgspec.structs.replace(verifier, code=code_of(verifier.name)))
 
 
 def make(encoded: bytes) -> Verifier:

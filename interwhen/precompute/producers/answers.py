@@ -208,12 +208,12 @@ async def _anticipate(text: str, params: _AnswerParams, context: StepContext) ->
     turns = (Message("system", _ANTICIPATE.format(count=params.count)), Message("user", text))
     reply = await _ask(context, turns, sampling)
     lines = [_LEAD.sub("", line, count=1).strip() for line in reply.text.splitlines()]
-    found = list(dict.fromkeys(line for line in lines if line and len(line) <= _LONGEST and _is_plain_text(line)))
-    if not found:
+    questions = list(dict.fromkeys(line for line in lines if line and len(line) <= _LONGEST and _is_plain_text(line)))
+    if not questions:
         return Nothing("the model anticipated no question")
     # The model only ranks the questions, so the probability follows from the rank.
-    guesses = [Anticipated(question, 1 / (at + 2)) for at, question in enumerate(found[: params.count])]
-    return Proposal(payload=Payload("\n".join(found[: params.count]), msgspec.json.encode(guesses)), basis="guess")
+    guesses = [Anticipated(question, 1 / (at + 2)) for at, question in enumerate(questions[: params.count])]
+    return Proposal(payload=Payload("\n".join(questions[: params.count]), msgspec.json.encode(guesses)), basis="guess")
 
 
 async def _answer(text: str, wanted: Anticipated, params: _AnswerParams, context: StepContext) -> Proposal | Nothing:

@@ -111,9 +111,9 @@ class _Unpickler(pickle.Unpickler):
             return _member
         # Only loaded modules, because importing one would run its code.
         if module.partition(".")[0] == self._package and module in sys.modules and not name.startswith("__"):
-            found = super().find_class(module, name)
-            if _is_record(found):
-                return found
+            record_class = super().find_class(module, name)
+            if _is_record(record_class):
+                return record_class
         raise Unsafe(
             f"a stored value may name only plain types and records of {self._package!r}, got "
             f"{module}.{name}; use only these in it"
@@ -129,11 +129,11 @@ def _member(kind: object, name: str) -> enum.Enum:
     )
 
 
-def _is_record(found: object) -> bool:
-    return isinstance(found, type) and (
-        dataclasses.is_dataclass(found)
-        or issubclass(found, enum.Enum | msgspec.Struct)
-        or (issubclass(found, tuple) and hasattr(found, "_fields"))
+def _is_record(candidate: object) -> bool:
+    return isinstance(candidate, type) and (
+        dataclasses.is_dataclass(candidate)
+        or issubclass(candidate, enum.Enum | msgspec.Struct)
+        or (issubclass(candidate, tuple) and hasattr(candidate, "_fields"))
     )
 
 
@@ -191,19 +191,19 @@ class VerifierProducer:
         monitor = self._monitors[params.made_by]
         text = "\n".join(context.read(piece) for piece in step.reads)
         task = Task(text if params.question is None else compose(text, params.question))
-        found: list[Any] = []
+        prepared: list[Any] = []
         with anyio.move_on_after(monitor.prepare_deadline):
-            found.append(await _prepared(monitor, task))
-        if not found:
+            prepared.append(await _prepared(monitor, task))
+        if not prepared:
             # It may be quicker later, so this is not stored as a result.
             raise TimeoutError(
                 f"prepare of monitor {monitor.name!r} must end within {monitor.prepare_deadline:g} s, and "
                 "did not; give it a longer prepare_deadline"
             )
-        if found[0] is None:
+        if prepared[0] is None:
             return Nothing("the monitor does not apply to this problem")
         try:
-            value = dump(found[0], _package(monitor))
+            value = dump(prepared[0], _package(monitor))
         except Unsafe as error:
             return Nothing(f"the prepared value cannot be stored: {error}")
         kept = PreparedFor(params.made_by, digest(task.text), value)

@@ -139,13 +139,13 @@ class SyscallRule:
 def rules() -> dict[int, SyscallRule]:
     # A call that is forbidden only with some arguments has the answer `deny`. The machine must be supported.
     column, _ = _ARCHITECTURES[syscalls.MACHINE]
-    found: dict[int, SyscallRule] = {}
+    syscall_rules: dict[int, SyscallRule] = {}
     for name, numbers in _NUMBERS.items():
         number = numbers[column]
         if number is not None:
             answer: Answer = "absent" if name in _ABSENT else "refuse" if name in _REFUSED else "deny"
-            found[number] = SyscallRule(name, answer)
-    return found
+            syscall_rules[number] = SyscallRule(name, answer)
+    return syscall_rules
 
 
 def judge(number: int, first_argument: int) -> SyscallRule:

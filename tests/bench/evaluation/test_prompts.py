@@ -39,17 +39,17 @@ def test_files_give_the_same_rows(tmp_path, name):
     else:
         path.write_text("\ufeff" + lines(rows) + "\n")  # with the mark that Windows writes
     prompts = open_prompts(str(path))
-    found = list(prompts.rows())
+    prompt_rows = list(prompts.rows())
     assert prompts.count == len(rows)
-    assert [one.number for one in found] == list(range(len(rows)))
-    assert found[0].prompt == (Message("user", "Add 1 and 1."),)
-    assert found[0].grade("So it is 2.\nAnswer: 2.0")
-    assert not found[0].grade("Answer: 3")
-    assert not found[0].grade("2")
-    assert found[1].grade is None
+    assert [one.number for one in prompt_rows] == list(range(len(rows)))
+    assert prompt_rows[0].prompt == (Message("user", "Add 1 and 1."),)
+    assert prompt_rows[0].grade("So it is 2.\nAnswer: 2.0")
+    assert not prompt_rows[0].grade("Answer: 3")
+    assert not prompt_rows[0].grade("2")
+    assert prompt_rows[1].grade is None
     if len(rows) == 3:
-        assert found[1].prompt[0] == Message("system", "Be brief.")
-        assert (found[2].name, found[2].monitors) == ("mine", ("arithmetic",))
+        assert prompt_rows[1].prompt[0] == Message("system", "Be brief.")
+        assert (prompt_rows[2].name, prompt_rows[2].monitors) == ("mine", ("arithmetic",))
 
 
 def test_a_url_of_fsspec_is_read(tmp_path):

@@ -24,18 +24,18 @@ def cluster(monkeypatch):
     ray = pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
-    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    ray_cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
-        found.second = found.add_node(num_cpus=1)
-        ray.init(address=found.address, log_to_driver=False, logging_level="ERROR")
-        yield found
+        ray_cluster.second = ray_cluster.add_node(num_cpus=1)
+        ray.init(address=ray_cluster.address, log_to_driver=False, logging_level="ERROR")
+        yield ray_cluster
     finally:
         ray.shutdown()
-        found.shutdown()
+        ray_cluster.shutdown()
 
 
 def holders(folder):
-    found = []
+    pids = []
     for place in Path("/proc").iterdir():
         if not place.name.isdigit() or int(place.name) == os.getpid():
             continue
@@ -44,16 +44,16 @@ def holders(folder):
         except OSError:
             continue
         if any(file.startswith(f"{folder}/shard-") for file in files):
-            found.append(int(place.name))
-    return found
+            pids.append(int(place.name))
+    return pids
 
 
 def wait_for(condition, seconds=90):
     until = time.monotonic() + seconds
-    while not (found := condition()):
+    while not (met := condition()):
         assert time.monotonic() < until, "the condition was never met"
         time.sleep(0.02)
-    return found
+    return met
 
 
 @pytest.mark.slow

@@ -57,9 +57,9 @@ class AtOnce:
 
 @pytest.fixture
 def ray(monkeypatch):
-    found = AtOnce()
-    monkeypatch.setitem(__import__("sys").modules, "ray", found)
-    return found
+    stand_in = AtOnce()
+    monkeypatch.setitem(__import__("sys").modules, "ray", stand_in)
+    return stand_in
 
 
 def test_groups_partition_shards_and_occupy_all_tasks():

@@ -161,8 +161,8 @@ def check(case, run, shown, posts, *, exact=True):
         assert result.text == case.text
     assert result.finish_reason == case.reason
     assert run.error is None if case.error is None else type(run.error) is case.error
-    found = (result.ledger.reconnects, posts)
-    assert found == (case.reconnects, case.posts) if exact else found >= (case.reconnects, case.posts)
+    counts = (result.ledger.reconnects, posts)
+    assert counts == (case.reconnects, case.posts) if exact else counts >= (case.reconnects, case.posts)
     if case.status == "verified":
         assert result.certificate.matches(result.text)
         assert len(result.checks) == len(STORY)

@@ -124,9 +124,9 @@ async def test_growing_log_recomputes_no_answer():
 
 
 def test_predictability_is_a_smoothed_frequency():
-    found = rank(["a", "b", "a", "a"])
-    assert [one.question for one in found] == ["a", "b"]
-    assert [one.predictability for one in found] == pytest.approx([4 / 7, 2 / 7])
+    anticipated = rank(["a", "b", "a", "a"])
+    assert [one.question for one in anticipated] == ["a", "b"]
+    assert [one.predictability for one in anticipated] == pytest.approx([4 / 7, 2 / 7])
 
 
 @pytest.mark.parametrize(

@@ -208,18 +208,18 @@ def _numbers(
 
 def _answer_in(text: str, tokens: list[Token], start: int, asked: Node) -> Answer | None:
     # `None` is also returned if anything but an end mark follows the value, or if it has a unit, currency or remark.
-    found = _MARK.match(text, start)
-    first = bisect_left(tokens, found.end() if found else start, key=_start_of)
+    mark = _MARK.match(text, start)
+    first = bisect_left(tokens, mark.end() if mark else start, key=_start_of)
     while first < len(tokens) and tokens[first].kind == "math":
         first += 1
     side = _whole(tokens, first)
     if side is None:
         return _after_words(text, tokens, start, asked)
-    said = found is not None and found["said"] is not None
+    said = mark is not None and mark["said"] is not None
     if render(ungrouped(side.node)) == render(ungrouped(asked)) and not said:
         return None
     if tokens[first].text == "-":
-        if found is not None and found[0].rstrip(" *_")[-1:].lower() in {"r", "t"}:
+        if mark is not None and mark[0].rstrip(" *_")[-1:].lower() in {"r", "t"}:
             return None  # "Answer - 15": a dash
         if tokens[first].end < tokens[first + 1].start:
             side = side._replace(doubt=side.doubt or "the sign may be a dash")

@@ -85,8 +85,8 @@ def find_chains(tokens: list[Token]) -> Iterator[Chain]:
 def find_in_signs(tokens: list[Token]) -> Iterator[Chain]:
     tokens = list(_by_columns(tokens))
     signs = list(tokens)
-    for found in _BESIDE.finditer("".join(map(_letter, [None, *tokens], tokens, [*tokens[1:], None]))):
-        for at in range(*found.span()):
+    for match in _BESIDE.finditer("".join(map(_letter, [None, *tokens], tokens, [*tokens[1:], None]))):
+        for at in range(*match.span()):
             signs[at] = signs[at]._replace(kind="break", text=";")
     for closed, opened in _matches(tokens, 0, len(tokens)).items():
         if any(token.kind == "rel" for token in tokens[opened:closed]):  # it is around an equation, not in one

@@ -118,7 +118,7 @@ def is_plain(text: str, start: int, end: int, before: str, prompt: str) -> bool:
     # Tell whether the words around `text[start:end]` leave the meaning of an operation alone. They do if each word of
     # its sentence is common in calculations or stands in `prompt`. `before` is the line before, which counts if it
     # introduces this one.
-    begun = max((found.end() for found in _SENTENCE_END.finditer(text, 0, start)), default=0)
+    begun = max((match.end() for match in _SENTENCE_END.finditer(text, 0, start)), default=0)
     ends = _SENTENCE_END.search(text, end)
     around = text[begun:start] + " " + text[end : ends.start() if ends else len(text)]
     if not begun and before.rstrip().endswith((":", ",")):

@@ -78,42 +78,42 @@ def mentions(text: str) -> Iterator[Mention]:
     # Plain labels are left out: list and step numbers, ordinals, dates, indices, parts of names, and `100 %`.
     yield from _in_digits(text)
     if may_spell(text):
-        for found in _SPELLED.finditer(text):
-            value = _spelled(found[0])
+        for match in _SPELLED.finditer(text):
+            value = _spelled(match[0])
             if value >= LEAST:
-                yield Mention(found.start(), found.end(), (value,))
+                yield Mention(match.start(), match.end(), (value,))
 
     if _may_part(text):
-        for found in _FRACTION.finditer(text):
-            yield Mention(found.start(), found.end(), _part(found))
+        for match in _FRACTION.finditer(text):
+            yield Mention(match.start(), match.end(), _part(match))
     if not text.isascii():
-        for found in _HAN.finditer(text):  # no word of English, and no article as 一 is
-            yield Mention(found.start(), found.end(), _read_han(found[0]))
+        for match in _HAN.finditer(text):  # no word of English, and no article as 一 is
+            yield Mention(match.start(), match.end(), _read_han(match[0]))
 
 
 def values_in(text: str) -> frozenset[Value]:
-    found: set[Value] = set()
+    values: set[Value] = set()
     for match in _NUMBER.finditer(text):
-        found.update(_values(match))
-        found.update(Fraction(part) for part in (match["upper"], match["lower"], match["over"]) if part)
+        values.update(_values(match))
+        values.update(Fraction(part) for part in (match["upper"], match["lower"], match["over"]) if part)
         if match["number"]:
-            found.add(_read(match["number"]))
+            values.add(_read(match["number"]))
     lower = text.lower()
-    found.update(_spelled(match[0]) for match in _SPELLED.finditer(lower))
+    values.update(_spelled(match[0]) for match in _SPELLED.finditer(lower))
     for word in _LETTERS.findall(lower):
         value = _SMALL.get(word) or _SCALES.get(word) or _IMPLIED.get(word)
         if value is not None:
-            found.add(value)
-    return frozenset(found)
+            values.add(value)
+    return frozenset(values)
 
 
 def with_parts(values: frozenset[Value]) -> set[Value]:
-    found = set(values)
+    all_values = set(values)
     for value in values:
         if value == int(value):
             scales = (10**power for power in range(1, min(len(str(int(value))), _MAX_DIGITS)))
-            found.update(part for scale in scales for part in (value % scale, value - value % scale))
-    return found
+            all_values.update(part for scale in scales for part in (value % scale, value - value % scale))
+    return all_values
 
 
 def may_mention(text: str) -> bool:

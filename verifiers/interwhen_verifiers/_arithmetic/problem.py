@@ -94,15 +94,15 @@ def _ordered(question: str, first: re.Pattern[str], step: re.Pattern[str], last:
 
     *first* matches the first number, *step* each operation, and *last* the end of the question.
     """
-    found = first.match(question)
-    if found is None:
+    match = first.match(question)
+    if match is None:
         return None
-    node: Node = _number(found[1])
-    at = found.end()
-    while found := step.match(question, at):
-        operator = _OPERATORS[found[1].lower()]
-        node = Binary(operator, operator, node, _number(found[2]))
-        at = found.end()
+    node: Node = _number(match[1])
+    at = match.end()
+    while match := step.match(question, at):
+        operator = _OPERATORS[match[1].lower()]
+        node = Binary(operator, operator, node, _number(match[2]))
+        at = match.end()
     if isinstance(node, Number) or last.match(question, at) is None or value_of(node) is None:
         return None
     return node

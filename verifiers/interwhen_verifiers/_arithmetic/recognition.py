@@ -19,8 +19,8 @@ _OPERANDS = frozenset(("num", "open", "close", "frac", "opaque", "pct", "cur", "
 
 def statements(tokens: list[Token]) -> Iterator[tuple[int, int]]:
     for at, token in enumerate(tokens):
-        if token.kind == "rel" and (found := _signed(tokens, at)) is not None:
-            yield found
+        if token.kind == "rel" and (bounds := _signed(tokens, at)) is not None:
+            yield bounds
 
 
 class _Part(NamedTuple):

@@ -95,11 +95,11 @@ def setting_of(text: str, before: Setting = PLAIN) -> Setting:
     # Only the smallest `MOST` moduli and bases are kept.
     if not may_set(text):
         return before
-    moduli = {int(found["number"] or found["divisor"] or ANY) for found in _found(_MODULUS, text, _MODULAR)}
-    bases = {_base(found["number"]) for found in _found(_BASE, text, ("ase",))} - {0, 1, 10}
-    for found in _found(_NAMED, text, _NAMES):
-        if found[1]:
-            bases.add(_BASES[found[1].lower()])
+    moduli = {int(match["number"] or match["divisor"] or ANY) for match in _found(_MODULUS, text, _MODULAR)}
+    bases = {_base(match["number"]) for match in _found(_BASE, text, ("ase",))} - {0, 1, 10}
+    for match in _found(_NAMED, text, _NAMES):
+        if match[1]:
+            bases.add(_BASES[match[1].lower()])
         else:
             moduli.add(2)
     defines = "efine" in text or "peration" in text or "enote" in text
@@ -115,8 +115,8 @@ def _replaces(text: str) -> bool:
 
 def _lets(text: str) -> bool:
     return any(
-        found["one"] != found["two"] and found["one"] in found["formula"] and found["two"] in found["formula"]
-        for found in _found(_LET, text, ("let ", "Let "))
+        match["one"] != match["two"] and match["one"] in match["formula"] and match["two"] in match["formula"]
+        for match in _found(_LET, text, ("let ", "Let "))
     )
 
 
@@ -128,8 +128,8 @@ def _base(text: str) -> int:
     return int(text) if text.isdigit() else _BASES.get(text, 0)
 
 
-def _some(found: frozenset[int] | set[int]) -> frozenset[int]:
-    return frozenset(sorted(found)[:MOST])
+def _some(candidates: frozenset[int] | set[int]) -> frozenset[int]:
+    return frozenset(sorted(candidates)[:MOST])
 
 
 def in_setting(left: Node, right: Node, setting: Setting) -> str:

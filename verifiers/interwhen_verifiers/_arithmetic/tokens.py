@@ -136,9 +136,9 @@ def tokenize(text: str) -> list[Token]:
     for match in _PATTERN.finditer(text, 0, len(text.rstrip())):
         group: Any = match.lastgroup
         start, end = match.span(group)
-        found = match[group]
+        piece = match[group]
         if group == "plain":  # a faster version of _word for plain words, which are most of a text
-            words = found.lower().split(" ")
+            words = piece.lower().split(" ")
             if unsettled < 0 and "of" in words:
                 unsettled = len(tokens) + words.index("of")
             if tokens and tokens[-1].kind == "rel" and words[0] in vocabulary.ADVERBS:  # 10/3 = about 3
@@ -153,9 +153,9 @@ def tokenize(text: str) -> list[Token]:
             continue
         if group == "prose":
             unsettled = len(tokens) if unsettled < 0 else unsettled
-            tokens.extend(_prose(found, start))
+            tokens.extend(_prose(piece, start))
             continue
-        token = _single(group, found, start, end, text)
+        token = _single(group, piece, start, end, text)
         if token is None:
             continue
         if unsettled < 0 and group not in _SETTLED:
@@ -167,16 +167,16 @@ def tokenize(text: str) -> list[Token]:
     return tokens if unsettled < 0 else _settle(tokens, unsettled)
 
 
-def _single(group: str, found: str, start: int, end: int, text: str) -> Token | None:
+def _single(group: str, piece: str, start: int, end: int, text: str) -> Token | None:
     if group in _PLAIN_GROUPS:
         kind, other = _PLAIN_GROUPS[group]
-        return _token(Token, (kind, other.get(found, found), start, end))
-    if group == "num" and found[0] != "0" and found.isdigit() and end - start <= MAX_DIGITS:
+        return _token(Token, (kind, other.get(piece, piece), start, end))
+    if group == "num" and piece[0] != "0" and piece.isdigit() and end - start <= MAX_DIGITS:
         if start == 0 or text[start - 1] in _BEFORE_NUMBER:
-            return _token(Token, (group, found, start, end))
+            return _token(Token, (group, piece, start, end))
     elif group in {"open", "close"}:
-        return _token(Token, (group, found[-1], start, end))
-    return None if group == "space" else _READERS[group](found, start, end, text)
+        return _token(Token, (group, piece[-1], start, end))
+    return None if group == "space" else _READERS[group](piece, start, end, text)
 
 
 def _number(text: str, start: int, end: int, source: str) -> Token:
@@ -201,10 +201,10 @@ def _is_rest(text: str, start: int, source: str) -> bool:
 
 def _is_loose(text: str, start: int, end: int, source: str) -> bool:
     # A decimal comma beside a bracket gives false: `(3,14)` may be two numbers.
-    found = _LOOSE_NUMBER.fullmatch(text)
-    if found is None:
+    match = _LOOSE_NUMBER.fullmatch(text)
+    if match is None:
         return False
-    return found["comma"] is None or not (
+    return match["comma"] is None or not (
         source[start - 1 : start] in {"(", "["} or source[end : end + 1] in {")", "]"}
     )
 

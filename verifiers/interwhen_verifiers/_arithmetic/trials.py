@@ -107,7 +107,7 @@ def _is_heading(text: str) -> bool:
 
 
 def announcement(text: str) -> int | None:
-    found = -1
+    end = -1
     label = _LABEL.match(text)
     if label is not None:
         return label.end()
@@ -131,22 +131,22 @@ def announcement(text: str) -> int | None:
         while at >= 0:
             start = max(text.rfind(". ", max(0, at - 80), at), at - 80, 0)
             if _is_heading(text[start:at]):
-                found = at
+                end = at
                 break
             at = text.find(": ", at + 1)
     if "try" in text or "Try" in text or "uess" in text or "ttempt" in text:
         trial = _TRIAL_SENTENCE.search(text)
         if trial is not None:
-            found = trial.end() if found < 0 else min(found, trial.end())
-    return None if found < 0 else found
+            end = trial.end() if end < 0 else min(end, trial.end())
+    return None if end < 0 else end
 
 
 def rejects(text: str, before: str) -> bool:
     if before.startswith("-") and text.startswith("+"):
         return True  # two lines of a difference between files
-    found = _FIRST_SENTENCE.match(text.lstrip())
-    assert found is not None
-    sentence = found[0]
+    match = _FIRST_SENTENCE.match(text.lstrip())
+    assert match is not None
+    sentence = match[0]
     words = [word.lower().replace("’", "'") for word in _WORD.findall(sentence)]
     if not words:
         return False

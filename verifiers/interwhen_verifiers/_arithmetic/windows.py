@@ -16,11 +16,11 @@ def windows(text: str, most: int) -> Iterator[tuple[int, int]]:
         yield 0, len(text)
         return
     begun = last = 0
-    for found in _ENDS.finditer(text):
-        if found.end() - begun > most and last > begun:
+    for ending in _ENDS.finditer(text):
+        if ending.end() - begun > most and last > begun:
             yield begun, last
             begun = last
-        last = found.end()
+        last = ending.end()
     if len(text) - begun > most and last > begun:
         yield begun, last
         begun = last

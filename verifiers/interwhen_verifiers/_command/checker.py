@@ -76,12 +76,12 @@ class Checker:
     """Whether it is a Python package, which the sandbox must be able to import."""
 
     def diagnostics(self, output: str) -> Iterator[Diagnostic]:
-        found = itertools.islice(self.pattern.finditer(output), MOST)
-        return self.read({**one.groupdict(), "": one[0]} for one in found)
+        matches = itertools.islice(self.pattern.finditer(output), MOST)
+        return self.read({**one.groupdict(), "": one[0]} for one in matches)
 
-    def read(self, found: Iterable[Mapping[str, str | None]]) -> Iterator[Diagnostic]:
+    def read(self, matches: Iterable[Mapping[str, str | None]]) -> Iterator[Diagnostic]:
         # The group `""` is the whole match. Matches that name another file are left out.
-        for groups in found:
+        for groups in matches:
             named = groups.get("file")
             if named is not None and named.rpartition("/")[2] != self.file:
                 continue

@@ -250,12 +250,12 @@ def judge(
 def _refuted(checker: Checker, ran: Ran, starts: tuple[int, ...], end: int, before: int, line: str) -> Verdict:
     if checker.unclear.search(ran.output):
         return Unknown(f"{line} lacks something on this machine: {ran.output.strip()[:200]}")
-    found = list(checker.diagnostics(ran.output)) if ran.found is None else list(ran.found)
-    mine = next((one for one in found if one.line > before), None)
-    if mine is None and (checker.needs_diagnostic or any(one.line for one in found)):
+    diagnostics = list(checker.diagnostics(ran.output)) if ran.found is None else list(ran.found)
+    mine = next((one for one in diagnostics if one.line > before), None)
+    if mine is None and (checker.needs_diagnostic or any(one.line for one in diagnostics)):
         return Unknown(f"{line} ended with exit code {ran.code}, and names no line of this text")
     if mine is None:
-        said = found[0].message if found else " ".join(ran.output.split())[:200]
+        said = diagnostics[0].message if diagnostics else " ".join(ran.output.split())[:200]
         return Violation(why=f"{checker.name} refuses it" + (f": {said}" if said else ""))
     at = mine.line - before
     return Violation(
@@ -263,9 +263,9 @@ def _refuted(checker: Checker, ran: Ran, starts: tuple[int, ...], end: int, befo
     )
 
 
-def _where(found: Diagnostic, starts: tuple[int, ...], end: int, line: int) -> Span | None:
+def _where(diagnostic: Diagnostic, starts: tuple[int, ...], end: int, line: int) -> Span | None:
     span = line_span(starts, end, line)
     if span is None or not len(span):
         return None
-    start = span.start + found.column - 1
-    return Span(start, span.end) if found.column > 0 and start < span.end else span
+    start = span.start + diagnostic.column - 1
+    return Span(start, span.end) if diagnostic.column > 0 and start < span.end else span

@@ -77,10 +77,10 @@ class Compiler:
     def node(self, schema: Any) -> Node:
         # The result is cached. If `schema` refers to itself without end, or combines too many schemas, the result has
         # no constraints.
-        found = self._nodes.get(id(schema))
-        if found is None:
-            found = self._nodes[id(schema)] = self._expanded(schema)
-        return found
+        node = self._nodes.get(id(schema))
+        if node is None:
+            node = self._nodes[id(schema)] = self._expanded(schema)
+        return node
 
     def _expanded(self, schema: Any) -> Node:
         leaves: list[Leaf] = []
@@ -107,9 +107,9 @@ class Compiler:
         if not isinstance(schema, Mapping):
             return
         if isinstance(schema.get("$ref"), str):
-            found = self._resolve(schema["$ref"])
-            if found is not None:
-                self._gather(found[0], leaves, groups, depth + 1, counted)
+            target = self._resolve(schema["$ref"])
+            if target is not None:
+                self._gather(target[0], leaves, groups, depth + 1, counted)
             if self._ref_alone:
                 return
         leaves.append(_leaf({word: value for word, value in schema.items() if word not in self._without}))
@@ -128,18 +128,18 @@ class Compiler:
     def _resolve(self, pointer: str) -> tuple[Any] | None:
         if not self._refs or not (pointer == "#" or pointer.startswith("#/")):
             return None
-        found = self._root
+        target = self._root
         for step in pointer.split("/")[1:]:
             name = unquote(step).replace("~1", "/").replace("~0", "~")
-            if isinstance(found, Mapping) and name in found:
-                found = found[name]
-            elif isinstance(found, Sequence) and not isinstance(found, str) and name.isdecimal():
-                if int(name) >= len(found):
+            if isinstance(target, Mapping) and name in target:
+                target = target[name]
+            elif isinstance(target, Sequence) and not isinstance(target, str) and name.isdecimal():
+                if int(name) >= len(target):
                     return None
-                found = found[int(name)]
+                target = target[int(name)]
             else:
                 return None
-        return (found,)
+        return (target,)
 
 
 class _TooMuchError(Exception):

@@ -73,8 +73,8 @@ def inside(node: Node, schemas: Callable[[Leaf], tuple[Any, ...]], compiler: Com
     *schemas* returns the schemas that a leaf has for this inner value; *compiler* compiles them. If there are too many
     of them, the result has no constraints.
     """
-    found, size = _inside(node, schemas, compiler)
-    return found if size <= _LARGEST else Node(())
+    inner, size = _inside(node, schemas, compiler)
+    return inner if size <= _LARGEST else Node(())
 
 
 def _inside(node: Node, schemas: Callable[[Leaf], tuple[Any, ...]], compiler: Compiler) -> tuple[Node, int]:
@@ -82,9 +82,9 @@ def _inside(node: Node, schemas: Callable[[Leaf], tuple[Any, ...]], compiler: Co
     groups: list[tuple[Node | None, ...]] = []
     for leaf in node.leaves:
         for schema in schemas(leaf):
-            found = compiler.node(schema)
-            leaves.extend(found.leaves)
-            groups.extend(found.groups)
+            compiled = compiler.node(schema)
+            leaves.extend(compiled.leaves)
+            groups.extend(compiled.groups)
     size = len(leaves) + sum(map(len, groups))
     mirrors = []
     for group in node.groups:
@@ -257,12 +257,12 @@ def of_item(index: int) -> Callable[[Leaf], tuple[Any, ...]]:
 
 
 def names_in(root: Any) -> frozenset[str]:
-    found: set[str] = set()
+    names: set[str] = set()
     for part in objects_in(root):
-        found |= _names(part)
+        names |= _names(part)
         required = part.get("required")
-        found |= {name for name in required if isinstance(name, str)} if isinstance(required, list) else set()
-    return frozenset(found)
+        names |= {name for name in required if isinstance(name, str)} if isinstance(required, list) else set()
+    return frozenset(names)
 
 
 def _names(schema: Mapping[str, Any]) -> set[str]:

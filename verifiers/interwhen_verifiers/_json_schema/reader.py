@@ -126,13 +126,13 @@ class Reader:
 
     def remembered(self, node: Node, what: str, which: str | int, compute: Callable[[], Node]) -> Node:
         # Return the result of `compute`, which must depend on nothing but `node`, `what` and `which`.
-        found = self._known.get((id(node), what, which))
-        if found is None:
+        entry = self._known.get((id(node), what, which))
+        if entry is None:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
             # The entry holds the node, so that no other one gets its id.
-            found = self._known[id(node), what, which] = (node, compute())
-        return found[1]
+            entry = self._known[id(node), what, which] = (node, compute())
+        return entry[1]
 
     def item(self, node: Node, index: int) -> Node:
         which = min(index, self._longest)  # after the lists of the schema, all items have the same constraints
@@ -409,7 +409,7 @@ class _Step:
             # Leaves outside of groups apply to every document.
             patterns = [leaf.schema.get("pattern") for leaf in self._node.leaves]
             start, end = max(self._token, 0), self.at + 1
-            self._texts.extend(Text(found, self._read, end, start) for found in patterns if isinstance(found, str))
+            self._texts.extend(Text(regex, self._read, end, start) for regex in patterns if isinstance(regex, str))
 
     def _end_string(self) -> None:
         if self._mode == "string":
@@ -474,10 +474,10 @@ class _Step:
         if not node.groups and not any(map(test, node.leaves)):
             return node
         told = Refutation()
-        found = constraints.apply(node, test, told)
-        if found is None:
+        applied = constraints.apply(node, test, told)
+        if applied is None:
             raise _Stop(told.why or "no alternative of the schema allows this")
-        return found
+        return applied
 
 
 _WANTED = {

@@ -51,21 +51,21 @@ def collected(schema: Any, allowed: tuple[str, ...]) -> dict[str, Any]:
     # The standard schemas of JSON Schema itself are not fetched. `allowed` holds addresses, and folders that end in
     # `/`. Raises `UsageError` if an address is not allowed or not of http or https, if a schema cannot be fetched, and
     # if a schema is too large or more than `_MOST` are needed.
-    found: dict[str, Any] = {}
-    waiting = _addresses(schema, "", found)
+    schemas: dict[str, Any] = {}
+    waiting = _addresses(schema, "", schemas)
     while waiting:
         address = waiting.pop()
-        if address in found:
+        if address in schemas:
             continue
         _need_allowed(address, allowed)
-        if len(found) == _MOST:
+        if len(schemas) == _MOST:
             raise UsageError(
                 f"json_schema: the schema must refer to at most {_MOST} other schemas, got more; put them "
                 "under its $defs"
             )
-        found[address] = _fetched(address)
-        waiting.extend(_addresses(found[address], address, found))
-    return found
+        schemas[address] = _fetched(address)
+        waiting.extend(_addresses(schemas[address], address, schemas))
+    return schemas
 
 
 def registry_of(elsewhere: Mapping[str, Any]) -> Any:
@@ -233,9 +233,9 @@ def _built(text: str) -> Any:
 
 
 def _found(pattern: str, text: str) -> bool:
-    found = linear(pattern)
+    compiled = linear(pattern)
     # Any other pattern gets here in a worker process only.
-    return (re.search(pattern, text) if found is None else found.search(text)) is not None
+    return (re.search(pattern, text) if compiled is None else compiled.search(text)) is not None
 
 
 def _pattern(validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[Any]:
@@ -347,12 +347,12 @@ def _depth(value: Any) -> int:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    members: dict[str, Any] = {}
     for key, value in pairs:
-        if key in found:
+        if key in members:
             raise _DoubleKeyError(_clean(key)[:80])
-        found[key] = value
-    return found
+        members[key] = value
+    return members
 
 
 def _float(text: str) -> float:

@@ -111,15 +111,15 @@ def free_names(code: str) -> frozenset[str]:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return frozenset()
     own = {symbol.get_name() for symbol in top.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
-    found: set[str] = set()
+    names: set[str] = set()
     tables = [top]
     while tables:
         table = tables.pop()
         tables += table.get_children()
         for symbol in table.get_symbols():
             if symbol.is_referenced() and (table is top or symbol.is_global()):
-                found.add(symbol.get_name())
-    return frozenset(found - own)
+                names.add(symbol.get_name())
+    return frozenset(names - own)
 
 
 class _TooLongError(Exception):
@@ -232,8 +232,8 @@ class Reader:
     def _items(self, source: ast.expr) -> list[ast.expr] | None:
         match source:
             case ast.Name(id=name):
-                found = self._literal(name)
-                return self._items(found) if found is not None else None
+                literal = self._literal(name)
+                return self._items(literal) if literal is not None else None
             case ast.List(elts=elts) | ast.Tuple(elts=elts):
                 return elts
             case ast.Call(func=ast.Name(id="zip"), args=args, keywords=[]) if args:
@@ -242,12 +242,12 @@ class Reader:
                     return None
                 return [ast.Tuple(list(row), ast.Load()) for row in zip(*columns, strict=False)]
             case ast.Call(func=ast.Attribute(value=inner, attr="items"), args=[], keywords=[]):
-                found = self._literal(inner.id) if isinstance(inner, ast.Name) else inner
-                if not isinstance(found, ast.Dict) or any(key is None for key in found.keys):
+                literal = self._literal(inner.id) if isinstance(inner, ast.Name) else inner
+                if not isinstance(literal, ast.Dict) or any(key is None for key in literal.keys):
                     return None
                 return [
                     ast.Tuple([key, value], ast.Load())
-                    for key, value in zip(found.keys, found.values, strict=True)
+                    for key, value in zip(literal.keys, literal.values, strict=True)
                     if key
                 ]
             case ast.Call(func=ast.Name(id="range"), args=args, keywords=[]):
@@ -260,15 +260,15 @@ class Reader:
                 return None
 
     def _literal(self, name: str) -> ast.expr | None:
-        found: ast.expr | None = None
+        literal: ast.expr | None = None
         for step in self._before:
             if name in step.binds or (step.changes and name in step.reads):
                 match step.node:
-                    case ast.Assign(targets=[ast.Name()], value=value) if found is None:
-                        found = value
+                    case ast.Assign(targets=[ast.Name()], value=value) if literal is None:
+                        literal = value
                     case _:
                         return None
-        return found
+        return literal
 
     def keep(self, node: ast.stmt) -> None:
         binds = frozenset(_set_by(node))
@@ -317,20 +317,20 @@ class Reader:
         )
 
     def _literals(self) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        literals: dict[str, Any] = {}
         for name in {name for step in self._before for name in step.binds}:
             node = self._literal(name)
             if node is not None:
                 with contextlib.suppress(NotPlainError):
-                    found[name] = plain(node, {})
-        return found
+                    literals[name] = plain(node, {})
+        return literals
 
     def _mutable(self) -> frozenset[str]:
-        found: set[str] = set()
+        names: set[str] = set()
         for step in self._before:
-            if isinstance(step.node, ast.Assign | ast.AnnAssign | ast.AugAssign) and step.reads & (self.names | found):
-                found |= step.binds
-        return frozenset(found)
+            if isinstance(step.node, ast.Assign | ast.AnnAssign | ast.AugAssign) and step.reads & (self.names | names):
+                names |= step.binds
+        return frozenset(names)
 
     def _case(
         self, test: ast.expr, residual: ast.expr, questions: list[ast.expr], tables: frozenset[str]
@@ -368,26 +368,26 @@ class Reader:
         """
         known = frozenset(name for step in self._before for name in step.binds)
         known = known | self.names if in_order else known - self.names
-        wanted, found = known & (names | self.names), []
+        wanted, steps = known & (names | self.names), []
         while True:
             parts = self._parts_of(wanted)
-            found = [step for step in self._before if step.binds & wanted or (step.changes and step.reads & parts)]
-            more = wanted.union(*(step.reads & known for step in found))
+            steps = [step for step in self._before if step.binds & wanted or (step.changes and step.reads & parts)]
+            more = wanted.union(*(step.reads & known for step in steps))
             if more == wanted:
-                return found
+                return steps
             wanted = more
 
     def _parts_of(self, names: frozenset[str]) -> frozenset[str]:
-        found = names
+        parts = names
         for step in self._before:
             match step.node:
                 case ast.Assign(value=ast.Name() | ast.Attribute() | ast.Subscript() as value) if (
-                    read_names(value) & found
+                    read_names(value) & parts
                 ):
-                    found |= step.binds
+                    parts |= step.binds
                 case _:
                     pass
-        return found
+        return parts
 
 
 class _Inside(ast.NodeTransformer):
@@ -456,16 +456,16 @@ class _Folding(ast.NodeTransformer):
         # Visit `node`, but leave comprehensions and lambdas unchanged, since they have their own variables.
         if isinstance(node, ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
             return node
-        found: ast.AST = super().visit(node)
-        return found
+        visited: ast.AST = super().visit(node)
+        return visited
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
         try:
-            found = ast.parse(repr(plain(node, self._names)), mode="eval").body
+            folded = ast.parse(repr(plain(node, self._names)), mode="eval").body
         except (NotPlainError, SyntaxError, ValueError, RecursionError, MemoryError):
             return self.generic_visit(node)
         self.used |= read_names(node)
-        return found
+        return folded
 
 
 def _whole_arguments(node: ast.expr) -> Iterator[str]:
@@ -496,16 +496,16 @@ def read_names(node: ast.AST) -> frozenset[str]:
 
 
 def _defined(body: Iterable[ast.AST]) -> frozenset[str]:
-    found: set[str] = set()
+    defined: set[str] = set()
     for node in body:
         match node:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-                found.add(name)
+                defined.add(name)
             case ast.Import(names=names) | ast.ImportFrom(names=names):
-                found |= {(one.asname or one.name).partition(".")[0] for one in names}
+                defined |= {(one.asname or one.name).partition(".")[0] for one in names}
             case _:
                 pass
-    return frozenset(found)
+    return frozenset(defined)
 
 
 def _names_of(node: ast.AST) -> Iterator[str]:
@@ -566,15 +566,15 @@ def _matched(target: ast.expr, item: ast.expr) -> dict[str, ast.expr] | None:
         case ast.Name(id=name), _:
             return {name: item}
         case ((ast.Tuple(elts=names) | ast.List(elts=names)), (ast.Tuple(elts=parts) | ast.List(elts=parts))):
-            found: dict[str, ast.expr] = {}
+            bindings: dict[str, ast.expr] = {}
             if len(names) != len(parts):
                 return None
             for one, part in zip(names, parts, strict=True):
                 inner = _matched(one, part)
                 if inner is None:
                     return None
-                found |= inner
-            return found
+                bindings |= inner
+            return bindings
         case _:
             return None
 
@@ -584,8 +584,8 @@ class _Putting(ast.NodeTransformer):
         self._values = values
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
-        found = self._values.get(node.id) if isinstance(node.ctx, ast.Load) else None
-        return node if found is None else copy.deepcopy(found)
+        replacement = self._values.get(node.id) if isinstance(node.ctx, ast.Load) else None
+        return node if replacement is None else copy.deepcopy(replacement)
 
 
 def _put_in(node: ast.stmt, values: Mapping[str, ast.expr]) -> ast.stmt:

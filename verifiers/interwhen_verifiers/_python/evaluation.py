@@ -45,40 +45,40 @@ class Example:
 def examples_of(text: str, names: frozenset[str]) -> list[Example]:
     # Only examples that are one expression are returned, and at most the first 60.
     reader = Reader(names)
-    found: list[Example] = []
+    cases: list[Example] = []
     for source, want in _split(text):
         tree = parsed(source)
         if tree is None:
             continue
         match tree.body:
             case [ast.Expr(value=value)]:
-                if read_names(value) & names and len(found) < _MOST:
-                    found.append(Example(source, reader.question(value), reader.question(value, in_order=True), want))
+                if read_names(value) & names and len(cases) < _MOST:
+                    cases.append(Example(source, reader.question(value), reader.question(value, in_order=True), want))
             case _:
                 pass
         for node in tree.body:
             reader.keep(node)
-    return found
+    return cases
 
 
 def _split(text: str) -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
+    pairs: list[tuple[str, str]] = []
     source: list[str] = []
     want: list[str] = []
     for line in [*text.expandtabs().splitlines(), ">>>"]:
         bare = line.strip()
         if bare == ">>>" or bare.startswith(">>> "):
             if source:
-                found.append(("\n".join(source), "\n".join(want)))
+                pairs.append(("\n".join(source), "\n".join(want)))
             source, want = ([bare[4:]] if bare[4:] else []), []
         elif source and not want and (bare == "..." or bare.startswith("... ")):
             source.append(line.strip()[4:])
         elif source and bare and bare not in ('"""', "'''"):
             want.append(bare)
         elif source:
-            found.append(("\n".join(source), "\n".join(want)))
+            pairs.append(("\n".join(source), "\n".join(want)))
             source, want = [], []
-    return found
+    return pairs
 
 
 def compared(want: str, value: Any, shown: str, printed: str) -> Literal["held", "unclear"] | tuple[str, str]:
@@ -156,10 +156,10 @@ _WORD = re.compile(r"\w+")
 
 def names_in(code: str) -> frozenset[str]:
     # The model's code is searched and not parsed here.
-    found: set[str] = set()
+    names: set[str] = set()
     for one in _BINDS.finditer(code):
-        found |= {name for name in one.group(1, 2, 3) if name} | set(_WORD.findall(one[4] or ""))
-    return frozenset(found)
+        names |= {name for name in one.group(1, 2, 3) if name} | set(_WORD.findall(one[4] or ""))
+    return frozenset(names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,16 +300,16 @@ async def _with_fallbacks(asking: _Asking, tests: Tests, before: frozenset[str])
 
 
 async def _judged(asking: _Asking, tests: Tests, *, earlier: bool = False, bare: bool = False) -> Told | Outcome:
-    found = await _found(asking, tests, earlier=earlier, bare=bare)
-    if found.failed is not None:
+    tally = await _found(asking, tests, earlier=earlier, bare=bare)
+    if tally.failed is not None:
         # The code may have a state, such as a counter, that the tests before have changed. In the process of this call,
         # it may see what they expect, so the result can withdraw a failure and cannot be a pass.
-        in_order = _in_order(found.failed)
+        in_order = _in_order(tally.failed)
         if in_order != tests and (await _found(asking, in_order, earlier=earlier, bare=bare)).first is None:
-            found.first, found.counts["unreached"] = None, found.counts["unreached"] + 1
-    if found.first is not None:
-        return found.first
-    return {"kind": "passed", **found.counts}
+            tally.first, tally.counts["unreached"] = None, tally.counts["unreached"] + 1
+    if tally.first is not None:
+        return tally.first
+    return {"kind": "passed", **tally.counts}
 
 
 def _in_order(test: Case | Example) -> Tests:
@@ -321,11 +321,11 @@ def _in_order(test: Case | Example) -> Tests:
 async def _found(asking: _Asking, tests: Tests, *, earlier: bool, bare: bool) -> _Found:
     answers = await asking.ask(tests.questions(), earlier=earlier, bare=bare)
     # The model chose the values. Reading and comparing them may take long, so it happens in a thread.
-    found = await anyio.to_thread.run_sync(_compare_all, tests, answers)
-    if found.waiting and found.first is None:
-        for case, told in zip(found.waiting, await asking.hold([call for _, call, _ in found.waiting]), strict=True):
-            found.settle(case, told)
-    return found
+    tally = await anyio.to_thread.run_sync(_compare_all, tests, answers)
+    if tally.waiting and tally.first is None:
+        for case, told in zip(tally.waiting, await asking.hold([call for _, call, _ in tally.waiting]), strict=True):
+            tally.settle(case, told)
+    return tally
 
 
 @dataclass
@@ -365,61 +365,61 @@ class _Found:
 
 
 def _compare_all(tests: Tests, answers: _Answers) -> _Found:
-    found = _Found()
+    tally = _Found()
     for _, program in tests.programs:
-        found.counts["unreached"] += program.unreached
+        tally.counts["unreached"] += program.unreached
         for case in program.cases:
-            if found.first is None:
-                _compare(case, answers, found)
-                found.note(case)
+            if tally.first is None:
+                _compare(case, answers, tally)
+                tally.note(case)
     for example in tests.examples:
-        if found.first is None:
-            _compare_example(example, answers, found)
-            found.note(example)
-    return found
+        if tally.first is None:
+            _compare_example(example, answers, tally)
+            tally.note(example)
+    return tally
 
 
 def _values(questions: tuple[Question, ...], answers: _Answers) -> list[Told] | Told | Outcome:
-    found: list[Told] = []
+    values: list[Told] = []
     for question in questions:
         told = answers.get(question, {"kind": "unread", "message": "more tests than are run"})
         if not isinstance(told, dict) or told["kind"] != "value":
             return told
-        found.append(told)
-    return found
+        values.append(told)
+    return values
 
 
-def _compare(case: Case, answers: _Answers, found: _Found) -> None:
+def _compare(case: Case, answers: _Answers, tally: _Found) -> None:
     told = _values(case.questions, answers)
     if not isinstance(told, list):
-        found.first = _without_value(told, case.shown, example=False)
+        tally.first = _without_value(told, case.shown, example=False)
         return
     try:
         values = [decoded(one["value"]) for one in told]
     except (NotPlainError, KeyError):
-        found.counts["unreached"] += 1
+        tally.counts["unreached"] += 1
         return
     names = {f"_v{number}": value for number, value in enumerate(values)}
     try:
         if held(case.test, names):
-            found.counts["asserts"] += 1
-            found.counts["of_task"] += 1
+            tally.counts["asserts"] += 1
+            tally.counts["of_task"] += 1
         elif any(one.get("own") for one in told):
-            found.counts["unreached"] += 1  # an operator of the code may see it in another way
+            tally.counts["unreached"] += 1  # an operator of the code may see it in another way
         else:
-            found.first = _failed(case, values)
+            tally.first = _failed(case, values)
     except NotPlainError:
         if any(map(holds_opaque, values)):
-            found.counts["unreached"] += 1
+            tally.counts["unreached"] += 1
         else:
-            found.waiting.append((case, _holding(case, told), values))
-            found.own |= {id(case)} if any(one.get("own") for one in told) else set()
+            tally.waiting.append((case, _holding(case, told), values))
+            tally.own |= {id(case)} if any(one.get("own") for one in told) else set()
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         if any(one.get("own") for one in told):
-            found.counts["unreached"] += 1
+            tally.counts["unreached"] += 1
             return
         raised = {"error": type(error).__name__, "kinds": ["Exception"], "message": str(error), "line": 0, "name": ""}
-        found.first = {"kind": "failed", "test": short(case.shown), "raised": raised}
+        tally.first = {"kind": "failed", "test": short(case.shown), "raised": raised}
 
 
 def _holding(case: Case, told: list[Told]) -> Call:
@@ -452,19 +452,19 @@ def _shown(value: Callable[[], str], node: ast.expr) -> str:
         return ast.unparse(node)
 
 
-def _compare_example(example: Example, answers: _Answers, found: _Found) -> None:
+def _compare_example(example: Example, answers: _Answers, tally: _Found) -> None:
     told = _values((example.question,), answers)
     if isinstance(told, dict) and told.get("what") == "the call":
         kinds = set(told["kinds"]) - {"Exception", "BaseException", "object"} | {told["error"]}
         if example.want.startswith("Traceback") and kinds & set(_WORD.findall(example.want)):
-            found.counts["examples"] += 1
-            found.counts["of_task"] += not example.own
+            tally.counts["examples"] += 1
+            tally.counts["of_task"] += not example.own
             return
         if told["error"] != "NameError" and not _is_literal(example.want):
-            found.counts["unclear"] += 1  # such as "ValueError: negative", or "raises an error"
+            tally.counts["unclear"] += 1  # such as "ValueError: negative", or "raises an error"
             return
     if not isinstance(told, list):
-        found.first = _without_value(told, example.shown, example=True)
+        tally.first = _without_value(told, example.shown, example=True)
         return
     try:
         value = decoded(told[0]["value"])
@@ -475,12 +475,12 @@ def _compare_example(example: Example, answers: _Answers, found: _Found) -> None
         same = "unclear"
     match same:
         case "held":
-            found.counts["examples"] += 1
-            found.counts["of_task"] += not example.own
+            tally.counts["examples"] += 1
+            tally.counts["of_task"] += not example.own
         case "unclear":
-            found.counts["unclear"] += 1
+            tally.counts["unclear"] += 1
         case (got, expected):
-            found.first = {
+            tally.first = {
                 "kind": "failed",
                 "test": short(example.shown),
                 "relation": "Eq",

@@ -58,8 +58,8 @@ def _stub_in(text: str) -> str:
     # string.
     pieces = [piece for piece, fenced in _pieces(text) if fenced] or [text]
     for piece in reversed(pieces):
-        if "def " in piece and (found := _unfinished(piece)):
-            return found
+        if "def " in piece and (stub := _unfinished(piece)):
+            return stub
     return ""
 
 
@@ -99,12 +99,12 @@ def _pieces(text: str) -> Iterator[tuple[str, bool]]:
     # A block that is not closed counts as none.
     at = 0
     fence = ""
-    for found in _FENCE.finditer(text):
-        if fence and not (found[1].startswith(fence) and not found[2].strip()):
+    for match in _FENCE.finditer(text):
+        if fence and not (match[1].startswith(fence) and not match[2].strip()):
             continue
-        yield text[at : found.start()], bool(fence)
-        fence = "" if fence else found[1]
-        at = found.end() + 1
+        yield text[at : match.start()], bool(fence)
+        fence = "" if fence else match[1]
+        at = match.end() + 1
     yield text[at:], False
 
 
@@ -115,14 +115,14 @@ def _has_asserts(piece: str) -> bool:
 
 def _asserts(piece: str) -> Iterator[str]:
     reached = 0
-    for found in _ASSERT.finditer(piece):
-        if found.end() < reached:
+    for match in _ASSERT.finditer(piece):
+        if match.end() < reached:
             continue
-        lines = piece[found.end() : found.end() + 4000].split("\n")[:_MOST_LINES]
+        lines = piece[match.end() : match.end() + 4000].split("\n")[:_MOST_LINES]
         for count in range(1, len(lines) + 1):
             statement = "\n".join(lines[:count])
             if parsed(statement) is not None:
-                reached = found.end() + len(statement)
+                reached = match.end() + len(statement)
                 yield statement
                 break
             if not _may_go_on(statement):

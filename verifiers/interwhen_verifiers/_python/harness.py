@@ -63,8 +63,8 @@ def _docstrings(code: str) -> list[str]:
     import ast
 
     kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module
-    found = (ast.get_docstring(node) for node in ast.walk(ast.parse(code)) if isinstance(node, kinds))
-    return [text for text in found if text and ">>>" in text][:20]
+    docstrings = (ast.get_docstring(node) for node in ast.walk(ast.parse(code)) if isinstance(node, kinds))
+    return [text for text in docstrings if text and ">>>" in text][:20]
 
 
 def answer(code: str, earlier: list[str], setup: str, expression: str, bare: bool) -> str:  # noqa: FBT001

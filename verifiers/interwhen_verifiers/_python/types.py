@@ -34,30 +34,30 @@ async def judge_types(code: str, earlier: tuple[str, ...], starts: tuple[int, ..
     :class:`~interwhen.sandbox.SandboxUnavailable` if this machine cannot make the sandbox.
     """
     text = code
-    found = judge(_MYPY, await _run(text), starts, size, before=0)
-    if earlier and not isinstance(found, Pass):
+    verdict = judge(_MYPY, await _run(text), starts, size, before=0)
+    if earlier and not isinstance(verdict, Pass):
         before = "".join(earlier)
         text = before + code
-        found = judge(_MYPY, await _run(text), starts, size, before=before.count("\n"))
-    if isinstance(found, Pass) and _SILENCED.search(text):
+        verdict = judge(_MYPY, await _run(text), starts, size, before=before.count("\n"))
+    if isinstance(verdict, Pass) and _SILENCED.search(text):
         return Unknown("it tells mypy to ignore errors")
-    return found
+    return verdict
 
 
 async def _run(text: str) -> Ran:
     return await run_inside(_MYPY, text.encode("utf-8", "replace"), seconds=SECONDS, readable=())
 
 
-def both(found: Verdict, types: Verdict) -> Verdict:
-    # Combine `found`, the verdict of the tests (never a violation), with `types`, the verdict of mypy. The result is a
+def both(tests: Verdict, types: Verdict) -> Verdict:
+    # Combine `tests`, the verdict of the tests (never a violation), with `types`, the verdict of mypy. The result is a
     # violation if `types` is one, a pass only if both pass, else `Unknown`.
-    match found, types:
+    match tests, types:
         case Pass(evidence=evidence, scope=scope), Pass():
             return Pass(f"{evidence}; mypy accepts it", scope=scope)
         case Pass(), Unknown(why=why):
             # A check that was asked for and did not happen is not a pass.
             return Unknown(why)
         case _, Pass():
-            return found
+            return tests
         case _:
             return types

@@ -153,7 +153,7 @@ def _compared(op: ast.cmpop, left: Any, right: Any) -> bool:
 
 def read(told: str) -> dict[str, Any]:
     try:
-        found = json.loads(told)
+        answer = json.loads(told)
     except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) and isinstance(found.get("kind"), str) else {}
+    return answer if isinstance(answer, dict) and isinstance(answer.get("kind"), str) else {}

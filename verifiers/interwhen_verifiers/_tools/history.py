@@ -35,18 +35,18 @@ class PastCall:
     @cached_property
     def value(self) -> Any:
         try:
-            found = msgspec.json.decode(self.result or "")
+            decoded = msgspec.json.decode(self.result or "")
             json.loads(self.result or "", object_pairs_hook=_unique, parse_int=str, parse_float=str)
         except (msgspec.DecodeError, ValueError, RecursionError):
             return None
-        return found
+        return decoded
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    members = dict(pairs)
+    if len(members) < len(pairs):
         raise ValueError("a name is in an object twice")
-    return found
+    return members
 
 
 @dataclass(frozen=True)
@@ -71,19 +71,19 @@ class History:
 
 def read_history(task: Task) -> History:
     messages = tuple(_structured(task))
-    found: list[PastCall] = []
-    waiting: list[tuple[ToolCall, int]] = []  # calls without a result, each with its index in *found*
+    calls: list[PastCall] = []
+    waiting: list[tuple[ToolCall, int]] = []  # calls without a result, each with its index in *calls*
     for at, message in enumerate(messages):
         if message.role == "assistant" and message.calls:
             waiting = []
             for call in message.calls:
-                waiting.append((call, len(found)))
-                found.append(PastCall(call.name, values_of(call), None, at))
+                waiting.append((call, len(calls)))
+                calls.append(PastCall(call.name, values_of(call), None, at))
         elif message.role == "tool" and (number := _match(waiting, message)) is not None:
             _, place = waiting.pop(number)
-            call_made = found[place]
-            found[place] = PastCall(call_made.name, call_made.arguments, message.content, call_made.at, at)
-    return History(messages, tuple(found))
+            call_made = calls[place]
+            calls[place] = PastCall(call_made.name, call_made.arguments, message.content, call_made.at, at)
+    return History(messages, tuple(calls))
 
 
 _RESULT, _RESULT_END = "<tool_response>", "</tool_response>"
@@ -174,8 +174,8 @@ def fields(text: str) -> Iterator[tuple[str, str]] | None:
     if block is not None and "```" not in block["inside"]:
         text = block["inside"].strip()
     if text[:1] in ("{", "["):
-        found = _json(text) or _literal(text)
-        return None if found is None else iter(found)
+        entries = _json(text) or _literal(text)
+        return None if entries is None else iter(entries)
     readers: tuple[Callable[[str], Entries | None], ...] = (_yaml, _table, _csv, _points)
     for read in readers:
         known = read(text)
@@ -318,7 +318,7 @@ def _of_rows(head: list[str], body: list[list[str]]) -> Entries | None:
 
 def _points(text: str) -> Entries | None:
     # The result is `None` if `text` has anything else, or fewer than two points.
-    found: Entries = []
+    points: Entries = []
     for line in text.split("\n"):
         stripped = line.strip()
         if not stripped or stripped.startswith("#"):
@@ -328,8 +328,8 @@ def _points(text: str) -> Entries | None:
         marked = stripped[0] in "-*+_" or stripped[0].isdigit()
         if match is None or not marked or match["value"].strip()[:1] in ("'", '"', "|", ">"):
             return None
-        found.append((match["key"].strip(), match["value"].strip().strip("*`")))
-    return found if len(found) > 1 else None
+        points.append((match["key"].strip(), match["value"].strip().strip("*`")))
+    return points if len(points) > 1 else None
 
 
 def _quoted(lines: list[str], at: int, value: str) -> tuple[str | None, int]:

@@ -95,7 +95,7 @@ def _is_puzzle(text: str) -> bool:
 
 def _listed_numbers(text: str) -> tuple[Fraction, ...] | None:
     inputs = _INPUT.findall(text)
-    lists = {tuple(map(int, re.findall(_N, found))) for found in (inputs[-1:] or _GIVEN.findall(text))}
+    lists = {tuple(map(int, re.findall(_N, listed))) for listed in (inputs[-1:] or _GIVEN.findall(text))}
     if len(lists) != 1:
         return None
     numbers = tuple(map(Fraction, lists.pop()))
@@ -204,36 +204,36 @@ class NumberEquation(NamedTuple):
 def tokenize(text: str, start: int = 0, end: int | None = None) -> list[ExpressionToken]:
     # White space and some marks of Markdown and LaTeX are skipped. A number that is too long gets the kind `other`. A
     # fraction of LaTeX becomes a division in brackets.
-    found = []
+    tokens = []
     for match in _TOKEN.finditer(text, start, len(text) if end is None else end):
         kind = match.lastgroup or "other"
         said = match[0]
         if kind == "num" and len(said) > MAX_DIGITS:
             kind = "other"
         if kind != "skip":
-            found.append(ExpressionToken(kind, _SIGNS.get(said, said) if kind == "op" else said, *match.span()))
-    return _spread(found) if any(token.kind == "frac" for token in found) else found
+            tokens.append(ExpressionToken(kind, _SIGNS.get(said, said) if kind == "op" else said, *match.span()))
+    return _spread(tokens) if any(token.kind == "frac" for token in tokens) else tokens
 
 
 def _spread(tokens: list[ExpressionToken]) -> list[ExpressionToken]:
     r"""Replace each ``\frac{a}{b}`` by ``({a}/{b})``."""
-    found: list[ExpressionToken] = []
+    expanded: list[ExpressionToken] = []
     parts: list[int] = []
     """One entry per open bracket: 2 or 1 if the first or second part of a fraction is inside it, and 0 otherwise."""
     for at, token in enumerate(tokens):
         if token.kind == "frac":
-            found.append(token._replace(kind="open", text="("))
+            expanded.append(token._replace(kind="open", text="("))
             continue
-        found.append(token)
+        expanded.append(token)
         if token.kind == "open":
-            second = bool(at) and found[-2].text == "/" and found[-2].start == found[-2].end
+            second = bool(at) and expanded[-2].text == "/" and expanded[-2].start == expanded[-2].end
             parts.append(2 if at and tokens[at - 1].kind == "frac" else 1 if second else 0)
         elif token.kind == "close" and parts:
             part = parts.pop()
             if part:
                 kind, text = ("op", "/") if part == 2 else ("close", ")")
-                found.append(ExpressionToken(kind, text, token.end, token.end))
-    return found
+                expanded.append(ExpressionToken(kind, text, token.end, token.end))
+    return expanded
 
 
 def read_whole(tokens: Sequence[ExpressionToken]) -> Expression | None:
@@ -446,9 +446,9 @@ def read_line(line: str, puzzle: NumberPuzzle, *, answering: bool) -> Said | Non
         return _final(line, answer.start, answer.end, announced=True)
     label = _LABEL.match(line)
     tokens = _before_list(tokenize(line, label.end() if label else 0)) if "=" in line else []
-    found = _equation(line, tokens)
-    if found is not None:
-        step = _step(line, found[0])
+    equation = _equation(line, tokens)
+    if equation is not None:
+        step = _step(line, equation[0])
         if step is None or step.listed is not None or len(step.equation.sides[0].numbers) == 2:
             return step
         return _alone(step, puzzle) if answering else None
@@ -480,11 +480,11 @@ def _before_list(tokens: list[ExpressionToken]) -> list[ExpressionToken]:
 
 def _equation(line: str, tokens: list[ExpressionToken]) -> tuple[NumberEquation, int] | None:
     # A dash and a space before the `tokens` are a minus sign only if the equation is true with it.
-    found = find_equation(tokens)
+    equation = find_equation(tokens)
     if not tokens or tokens[0].text != "-" or line[tokens[0].end : tokens[0].end + 1] != " ":
-        return found
-    if found is not None and found[0].sides[0].value == found[0].sides[-1].value:
-        return found
+        return equation
+    if equation is not None and equation[0].sides[0].value == equation[0].sides[-1].value:
+        return equation
     return find_equation(tokens[1:])
 
 
@@ -507,8 +507,8 @@ def _step(line: str, equation: NumberEquation) -> CalculationStep | None:
 def _numbers(line: str, listed: re.Match[str] | None) -> tuple[WrittenNumber, ...] | None:
     if listed is None:
         return None
-    found = _NUMBER.finditer(line, *listed.span(1))
-    return tuple(WrittenNumber(_fraction(match[0]), *match.span()) for match in found)
+    matches = _NUMBER.finditer(line, *listed.span(1))
+    return tuple(WrittenNumber(_fraction(match[0]), *match.span()) for match in matches)
 
 
 def _fraction(text: str) -> Fraction:
@@ -544,11 +544,11 @@ def _chained(line: str, start: int, end: int) -> list[NumberEquation]:
     at = start
     while at < end:
         tokens = tokenize(line, at, end)
-        found = find_equation(tokens)
-        if found is None or found[0].start != tokens[0].start:
+        equation = find_equation(tokens)
+        if equation is None or equation[0].start != tokens[0].start:
             break
-        chain.append(found[0])
-        after = tokens[found[1] :]
+        chain.append(equation[0])
+        after = tokens[equation[1] :]
         if not after or after[0].text not in {",", ";"}:
             break
         at = after[0].end

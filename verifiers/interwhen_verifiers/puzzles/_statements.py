@@ -77,8 +77,8 @@ def watch_answer(tracker: Tracker[Any], *answers: type[Spanned]) -> Tracker[Any]
     """
 
     def step(state: tuple[Any, bool], segment: Segment) -> tuple[tuple[Any, bool], Iterable[Claim]]:
-        inner, found = tracker.step(state[0], segment)
-        claims = list(found)
+        inner, tracked = tracker.step(state[0], segment)
+        claims = list(tracked)
         if segment.phase == "answer" and any(character.isalnum() for character in segment.text):
             is_answer = any(isinstance(claim, Statement) and isinstance(claim.said, answers) for claim in claims)
             if state[1] and not is_answer:
@@ -117,8 +117,8 @@ def recognizer(*patterns: re.Pattern[str]) -> Callable[..., Iterator[Span]]:
             for match in pattern.finditer(normal.text):
                 for group in range(1, (pattern.groups or 0) + 1):
                     if match[group]:
-                        found = normal.original(*match.span(group))
-                        yield segment.at(found.start, found.end)
+                        span = normal.original(*match.span(group))
+                        yield segment.at(span.start, span.end)
 
     return recognize
 
@@ -157,8 +157,8 @@ class FinalAnswer(Spanned):
 
     @property
     def letter(self) -> str:
-        found = _LETTER_ALONE.match(self.text)
-        return found[1] if found else ""
+        match = _LETTER_ALONE.match(self.text)
+        return match[1] if match else ""
 
 
 def find_answer(line: str) -> FinalAnswer | None:
@@ -193,15 +193,15 @@ def read_options(prompt: str) -> dict[str, str]:
     first = next((at for at in range(len(marks) - 1, -1, -1) if marks[at][1] == "A"), None)
     if first is None:
         return {}
-    found: dict[str, str] = {}
+    options: dict[str, str] = {}
     for at in range(first, len(marks)):
         letter = marks[at][1]
-        if letter != chr(ord("A") + len(found)):
+        if letter != chr(ord("A") + len(options)):
             return {}
         end = marks[at + 1].start() if at + 1 < len(marks) else len(tail)
         said = _INSTRUCTION.split(tail[marks[at].end() : end].split("\n")[0])[0]
-        found[letter] = said.strip().rstrip(".,;|").strip()
-    return found if len(found) > 1 and all(found.values()) else {}
+        options[letter] = said.strip().rstrip(".,;|").strip()
+    return options if len(options) > 1 and all(options.values()) else {}
 
 
 def choose(answer: str, options: dict[str, str]) -> tuple[str, str] | None:

@@ -151,14 +151,14 @@ class Phrases:
         self._longest = max(map(len, self._cells), default=0)
 
     def find(self, phrase: str) -> Cell | None:
-        found = self._mention(phrase)
-        return None if found is None else self._chosen(*found)
+        mention = self._mention(phrase)
+        return None if mention is None else self._chosen(*mention)
 
     def labelled(self, label: str, phrase: str) -> Cell | None:
-        found = self._mention(phrase)
-        if found is None:
+        mention = self._mention(phrase)
+        if mention is None:
             return None
-        cells, words = found
+        cells, words = mention
         kind = kind_of(label)
         fitting = [cell for cell in cells if kind and self.attributes[cell.attribute].kind == kind]
         return fitting[0] if len(fitting) == 1 else self._chosen(cells, words)
@@ -228,18 +228,18 @@ class HouseRelation(NamedTuple):
     def holds(self, one: int, other: int = 0) -> bool:
         match self.kind:
             case "same":
-                found = one == other
+                is_met = one == other
             case "beside":
-                found = abs(one - other) == 1
+                is_met = abs(one - other) == 1
             case "directly_left":
-                found = one + 1 == other
+                is_met = one + 1 == other
             case "left":
-                found = one < other
+                is_met = one < other
             case "between":
-                found = abs(one - other) == self.number + 1
+                is_met = abs(one - other) == self.number + 1
             case "house":
-                found = one == self.number
-        return found is not self.denied
+                is_met = one == self.number
+        return is_met is not self.denied
 
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
@@ -325,15 +325,15 @@ def _related(
     kind: Kind, text: str, between: re.Pattern[str], phrases: Phrases, *, number: int = 0, denied: bool = False
 ) -> HouseRelation | None:
     # The result is `None` unless the text has one meaning. Words such as "directly" in `text` change the `kind`.
-    found: dict[tuple[Cell, Cell, str | None], re.Match[str]] = {}
+    meanings: dict[tuple[Cell, Cell, str | None], re.Match[str]] = {}
     for match in between.finditer(text):
         one = phrases.find(text[: match.start()])
         other = phrases.find(text[match.end() :]) if one is not None else None
         if one is not None and other is not None:
-            found[one, other, match.groupdict().get("not")] = match
-    if len(found) != 1:
+            meanings[one, other, match.groupdict().get("not")] = match
+    if len(meanings) != 1:
         return None
-    (((one, other, no), match),) = found.items()
+    (((one, other, no), match),) = meanings.items()
     groups = match.groupdict()
     if groups.get("near") or groups.get("immediate"):
         kind = "directly_left"
@@ -406,13 +406,13 @@ def read_puzzle(text: str) -> HousePuzzle | None:
 
 
 def _attributes(text: str, houses: int) -> list[Attribute] | None:
-    found = []
+    attributes = []
     for match in filter(None, map(_ATTRIBUTE.match, text.splitlines())):
         values = tuple(_TICKED.findall(match[2])) or tuple(map(str.strip, match[2].rstrip(".").split(",")))
         if len(values) != houses or len({tuple(stems(value)) for value in values}) != houses or "" in values:
             return None
-        found.append(Attribute(match[1].strip(), kind_of(match[1]), values))
-    return found if 1 <= len(found) <= MAX_ATTRIBUTES else None
+        attributes.append(Attribute(match[1].strip(), kind_of(match[1]), values))
+    return attributes if 1 <= len(attributes) <= MAX_ATTRIBUTES else None
 
 
 def _clues(text: str, phrases: Phrases, houses: int) -> tuple[Clue, ...] | None:

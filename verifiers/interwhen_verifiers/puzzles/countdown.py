@@ -149,12 +149,12 @@ def _joined(left: Fraction, right: Fraction) -> tuple[Fraction, ...]:
 @lru_cache(maxsize=4096)
 def _parts(numbers: Numbers) -> tuple[tuple[Numbers, Numbers], ...]:
     places = range(len(numbers))
-    found = {
+    splits = {
         (tuple(numbers[at] for at in chosen), tuple(numbers[at] for at in places if at not in chosen))
         for size in range(1, len(numbers) // 2 + 1)
         for chosen in combinations(places, size)
     }
-    return tuple(sorted(found, key=lambda parts: (len(parts[0]), parts)))
+    return tuple(sorted(splits, key=lambda parts: (len(parts[0]), parts)))
 
 
 _LONGEST = 60
@@ -182,7 +182,7 @@ def follow(puzzle: NumberPuzzle, left: Numbers | None, step: CalculationStep) ->
     if fault is not None:
         return Followed(None, fault)
     tries = [_taken(numbers, step) for numbers in dict.fromkeys((left, puzzle.numbers)) if numbers is not None]
-    if right := next((found for found in tries if found.fault is None), None):
+    if right := next((followed for followed in tries if followed.fault is None), None):
         return right
     if step.listed is None:
         return Followed(None)  # The numbers may come from anywhere.
@@ -204,10 +204,10 @@ def judge_step(puzzle: NumberPuzzle, left: Numbers | None, step: CalculationStep
         return Pass("the value was computed exactly")
     if step.listed is None or not dead_ends or step.is_given_up:
         return Pass("the value was computed exactly, and its numbers are there")
-    found = reaches(tuple(sorted(after)), puzzle.target, partly=puzzle.use != "all")
-    if found is None:
+    reachable = reaches(tuple(sorted(after)), puzzle.target, partly=puzzle.use != "all")
+    if reachable is None:
         return Pass("the value was computed exactly; there are too many numbers left for a search")
-    if found:
+    if reachable:
         return Pass(f"computed exactly; a search found that {puzzle.target} can still be made")
     named = _names(n.value for n in step.listed) if len(step.listed) == len(after) else _names(sorted(after))
     why = f"{puzzle.target} cannot be made from {named}" if len(after) > 1 else f"{named} is not {puzzle.target}"
@@ -520,13 +520,13 @@ def _monitor(
         raise UsageError(f"{name}: dead_ends must be true or false, got {dead_ends!r:.100}; give a bool")
 
     def prepare(task: Task) -> CountdownProblem | None:
-        found = read_puzzle(task.question, target) or read_puzzle(task.text, target)
-        if found is None or (name == "game24" and found.target != target):
+        puzzle = read_puzzle(task.question, target) or read_puzzle(task.text, target)
+        if puzzle is None or (name == "game24" and puzzle.target != target):
             return None
-        if found.use == "unclear" and use != "prompt":
-            found = replace(found, use=use)
+        if puzzle.use == "unclear" and use != "prompt":
+            puzzle = replace(puzzle, use=use)
         examples = frozenset(tag[1].strip() for tag in _TAG.finditer(task.text[-MAX_PROMPT:]))
-        return CountdownProblem(found, dead_ends, examples)
+        return CountdownProblem(puzzle, dead_ends, examples)
 
     return task_monitor(
         name,

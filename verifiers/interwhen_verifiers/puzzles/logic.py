@@ -51,8 +51,8 @@ def _read(problem: Any, state: Any, segment: Segment) -> tuple[Any, list[Stateme
     if len(line) > MAX_LINE:
         return (state if problem.lost is None else problem.lost), []
     final = read_final(line)
-    state, found = problem.read(state, line[: final.start] if final else line)
-    return state, [make_statement(segment, said, None) for said in ([*found, final] if final else found)]
+    state, all_said = problem.read(state, line[: final.start] if final else line)
+    return state, [make_statement(segment, said, None) for said in ([*all_said, final] if final else all_said)]
 
 
 @verifier(name="logic", version="3", deadline=2.0, worker="inline")

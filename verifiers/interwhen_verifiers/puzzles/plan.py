@@ -209,12 +209,12 @@ _BRACKET = re.compile(r"[()]|;[^\n]*+")
 
 def problem_of(text: str, domain: Domain, *, in_words: bool) -> PlanningProblem | None:
     # With `in_words`, it may be a blocksworld problem in English.
-    found = {match[1].lower(): match.start() for match in _DEFINITION.finditer(text)}
-    if "problem" not in found:
-        return read_statement(text) if in_words and not found else None
+    starts = {match[1].lower(): match.start() for match in _DEFINITION.finditer(text)}
+    if "problem" not in starts:
+        return read_statement(text) if in_words and not starts else None
     try:
-        own = read_domain(_definition(text, found["domain"])) if "domain" in found else domain
-        return read_problem(_definition(text, found["problem"]), own)
+        own = read_domain(_definition(text, starts["domain"])) if "domain" in starts else domain
+        return read_problem(_definition(text, starts["problem"]), own)
     except PddlError:
         return None
 

@@ -122,10 +122,10 @@ class MapOrder:
 
     def status(self, one: int, relation: MapRelation, other: int) -> Status:
         # The results are `follows`, `contradicts` and `open`; for a place and itself, `contradicts`.
-        found = [self.sign(axis, one, other) * sign for axis, sign in relation.signs]
-        if one == other or -1 in found:
+        signs = [self.sign(axis, one, other) * sign for axis, sign in relation.signs]
+        if one == other or -1 in signs:
             return "contradicts"
-        return "follows" if found and 0 not in found else "open"
+        return "follows" if signs and 0 not in signs else "open"
 
     def reasons(self, one: int, relation: MapRelation, other: int) -> tuple[str, ...]:
         follows = self.status(one, relation, other) == "follows"
@@ -431,10 +431,10 @@ def _judge(problem: MapProblem, one: int, relation: MapRelation, other: int) -> 
 
 def _judge_count(problem: MapProblem, number: int, relation: MapRelation, other: int) -> Verdict:
     order = problem.order
-    found = [order.status(place, relation, other) for place in range(len(problem.names)) if place != other]
+    statuses = [order.status(place, relation, other) for place in range(len(problem.names)) if place != other]
     # Due north of a place, there need not be any.
-    least = found.count("follows") if relation.is_diagonal else 0
-    most = len(found) - found.count("contradicts")
+    least = statuses.count("follows") if relation.is_diagonal else 0
+    most = len(statuses) - statuses.count("contradicts")
     if not least <= number <= most:
         return Violation(why=f"the map does not allow {number} places there")
     if least < most:

@@ -71,8 +71,8 @@ def holds(relation: HouseRelation, arrangement: Arrangement) -> bool:
 
 
 def solve(puzzle: HousePuzzle) -> Solved:
-    with problem() as found:
-        houses = _Houses(puzzle, found.context)
+    with problem() as z3_problem:
+        houses = _Houses(puzzle, z3_problem.context)
         answer = houses.ask(houses.labels)
         if answer != z3.sat:
             return Solved("contradiction" if answer == z3.unsat else "late")
@@ -85,10 +85,10 @@ def solve(puzzle: HousePuzzle) -> Solved:
 
 
 def examine(puzzle: HousePuzzle, relation: HouseRelation) -> Finding:
-    with problem() as found:
+    with problem() as z3_problem:
         last: _Houses | None = getattr(_LAST, "houses", None)
-        if last is None or last.context is not found.context or last.puzzle != puzzle:
-            last = _LAST.houses = _Houses(puzzle, found.context)
+        if last is None or last.context is not z3_problem.context or last.puzzle != puzzle:
+            last = _LAST.houses = _Houses(puzzle, z3_problem.context)
         refuted = last.core(relation)
         if isinstance(refuted, tuple):
             return Finding("refuted", refuted)
@@ -268,11 +268,11 @@ def read_line(reading: ReadingState, line: str, *, answer: bool) -> tuple[Readin
     opens = not final and _OPENS.search(line) is not None
     reading = replace(reading, supposing=not final and (reading.supposing or opens))
     if '"' in line and _JSON.search(line):
-        reading, found = _json(reading, line)
-        return reading, [] if reading.supposing and not final and not answer else found
+        reading, statements = _json(reading, line)
+        return reading, [] if reading.supposing and not final and not answer else statements
     if line.lstrip().startswith("|"):
-        reading, found = _table(reading, line)
-        return reading, [] if reading.supposing else found
+        reading, statements = _table(reading, line)
+        return reading, [] if reading.supposing else statements
     reading = replace(reading, columns=())
     if reading.supposing or _SUPPOSED.search(line):
         return reading, []
@@ -288,15 +288,15 @@ def _placed(reading: ReadingState, label: str, value: str, house: int, span: tup
 
 
 def _json(reading: ReadingState, line: str) -> tuple[ReadingState, list[Stated]]:
-    found: list[Stated] = []
+    statements: list[Stated] = []
     house = reading.house
     for match in _JSON.finditer(line):
         named = _HOUSE.fullmatch(match[1].strip())
         if match[3]:
             house = int(named[1]) if named else 0
         elif house and match[2] is not None:
-            found.extend(_placed(reading, match[1], match[2], house, match.span(2)))
-    return replace(reading, house=house), found
+            statements.extend(_placed(reading, match[1], match[2], house, match.span(2)))
+    return replace(reading, house=house), statements
 
 
 def _table(reading: ReadingState, line: str) -> tuple[ReadingState, list[Stated]]:
@@ -308,16 +308,16 @@ def _table(reading: ReadingState, line: str) -> tuple[ReadingState, list[Stated]
         return replace(reading, columns=texts), []
     if len(texts) != len(reading.columns):
         return reading, []
-    found: list[Stated] = []
+    statements: list[Stated] = []
     by_column = [_house(text) for text in reading.columns]
     row = _house(texts[0], bare=True)
     for (text, match), label, column in list(zip(cells, reading.columns, by_column, strict=True))[1:]:
         span = _trimmed(match)
         if column and not row:
-            found.extend(_placed(reading, texts[0], text, column, span))
+            statements.extend(_placed(reading, texts[0], text, column, span))
         elif row and not any(by_column) and _house(reading.columns[0] + " 1"):
-            found.extend(_placed(reading, label, text, row, span))
-    return reading, found
+            statements.extend(_placed(reading, label, text, row, span))
+    return reading, statements
 
 
 def _house(text: str, *, bare: bool = False) -> int:
@@ -338,7 +338,7 @@ def _trimmed(match: re.Match[str]) -> tuple[int, int]:
 def _list(reading: ReadingState, line: str, listed: re.Match[str]) -> list[Stated]:
     # Read `line`, such as "House 2: Eric, color: red". Return no statement if any part is not understood, or if two
     # parts are of one attribute: they may be candidates.
-    found: list[Stated] = []
+    statements: list[Stated] = []
     for match in _PART.finditer(line, listed.end()):
         start, end = _trimmed(match)
         text = line[start:end].rstrip(".")
@@ -347,14 +347,14 @@ def _list(reading: ReadingState, line: str, listed: re.Match[str]) -> list[State
         stated = list(_placed(reading, label[1] if label else "", value, int(listed[1]), (start, start + len(text))))
         if text and not stated:
             return []
-        found.extend(stated)
-    attributes = [each.relation.one.attribute for each in found]
-    return found if len(set(attributes)) == len(attributes) else []
+        statements.extend(stated)
+    attributes = [each.relation.one.attribute for each in statements]
+    return statements if len(set(attributes)) == len(attributes) else []
 
 
 def _skip(pattern: re.Pattern[str], line: str, start: int, end: int) -> int:
-    while found := pattern.match(line, start, end):
-        start = found.end()
+    while match := pattern.match(line, start, end):
+        start = match.end()
     return start
 
 
@@ -395,11 +395,11 @@ def recognize(segment: Segment, prepared: Prepared | None = None) -> Iterator[Sp
     if _SUPPOSED.search(line) is not None and _JSON.search(line) is None:
         return
     pattern, of = _values(tuple(attribute.values for attribute in prepared.puzzle.attributes))
-    found = list(pattern.finditer(line))
+    matches = list(pattern.finditer(line))
     if _IN_HOUSE.search(line) is not None:
-        yield from (segment.at(*match.span()) for match in found)
-    elif len({of[match[0].lower()] for match in found}) > 1 and _HOLDING.search(line) is not None:
-        yield segment.at(*found[0].span())
+        yield from (segment.at(*match.span()) for match in matches)
+    elif len({of[match[0].lower()] for match in matches}) > 1 and _HOLDING.search(line) is not None:
+        yield segment.at(*matches[0].span())
 
 
 _SHOWN_CLUES = 3
@@ -420,8 +420,8 @@ def prepare(task: Task) -> Prepared | None:
 
 
 def _step(state: ReadingState, segment: Segment) -> tuple[ReadingState, list[Statement[Stated, None]]]:
-    state, found = read_line(state, segment.text, answer=segment.phase == "answer")
-    return state, [make_statement(segment, stated, None) for stated in found]
+    state, statements = read_line(state, segment.text, answer=segment.phase == "answer")
+    return state, [make_statement(segment, stated, None) for stated in statements]
 
 
 @verifier(name="zebralogic", version="1", deadline=10.0)

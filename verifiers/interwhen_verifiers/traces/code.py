@@ -101,15 +101,15 @@ def _program(
 def _rows(record: dict[str, Any]) -> list[_Row]:
     signature = record["signature"]
     types = {parameter["param_name"]: parameter["param_type"] for parameter in signature["parameters"]}
-    found: dict[str, _Row] = {}
+    rows: dict[str, _Row] = {}
     for test in record["tests"]:
         arguments = [_value(value, types.get(name, "")) for name, value in test["input"].items()]
         expected = _value(test["expected"], signature["return_type"])
         unexpected = [_value(value, signature["return_type"]) for value in test["unexpected"]]
         if expected is _ABSENT or _ABSENT in arguments:
             continue
-        found[repr(arguments)] = (tuple(arguments), expected, [value for value in unexpected if value is not _ABSENT])
-    return list(found.values())
+        rows[repr(arguments)] = (tuple(arguments), expected, [value for value in unexpected if value is not _ABSENT])
+    return list(rows.values())
 
 
 def _value(value: Any, kind: str) -> Any:

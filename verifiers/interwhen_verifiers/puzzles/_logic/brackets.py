@@ -97,16 +97,16 @@ class Brackets:
             after = at + len(signs)
             stack = Stack(*match.span("stack"), _only(match["stack"]), after)
             return after, [Read(*match.span("signs"), signs, at), stack]
-        found: list[Bracketed] = [
+        statements: list[Bracketed] = [
             Stack(*match.span("stack"), _only(match["stack"]), len(self.given)) for match in _LAST.finditer(line)
         ]
-        found += [
+        statements += [
             Closing(*match.span("signs"), _only(match["signs"]), pattern is _POPPED)
             for pattern in (_POPPED, _NEEDED)
             for match in pattern.finditer(line)
             if not _FOR_ONE.match(line, match.end()) and at in (0, len(self.given))
         ]
-        return at, found
+        return at, statements
 
     def judge(self, said: Bracketed) -> Verdict:
         # The verdict may be `Unknown`, for example for the right stack in reverse order.
@@ -163,8 +163,8 @@ def read_brackets(prompt: str) -> Brackets | None:
     # The result is also `None` if one closes no bracket of its kind.
     if len(prompt) > MAX_PROMPT:
         return None
-    found = list(_INPUT.finditer(prompt))
-    match = found[-1] if found else _ALONE.match(prompt)
+    inputs = list(_INPUT.finditer(prompt))
+    match = inputs[-1] if inputs else _ALONE.match(prompt)
     if match is None:
         return None
     given = _only(match["signs"])

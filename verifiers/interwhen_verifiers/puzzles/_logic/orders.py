@@ -177,16 +177,16 @@ class ObjectOrder:
     def read(self, reading: OrderState, line: str) -> tuple[OrderState, list[ToldFacts]]:
         # Return the state after `line`, and its statements about the order. `reading` is the state before it.
         # Statements after a supposition, and in a line with an option, are left out.
-        found: list[ToldFacts] = []
+        statements: list[ToldFacts] = []
         # An option that is quoted is not asserted.
         for start, end in [] if _OPTION.search(line) else sentences(line):
             text = line[start:end]
             if reading.is_supposed or supposes(text, is_about=self.mentions(text)):
-                return self.lost, found
+                return self.lost, statements
             told, way = _sentence(self, reading.way, text)
             reading = OrderState(way=way)
-            found += [_moved(each, start) for each in told]
-        return reading, found
+            statements += [_moved(each, start) for each in told]
+        return reading, statements
 
     def judge(self, said: ToldFacts | FinalAnswer) -> Verdict:
         # The option that the answer names must follow from the clues. Facts that the clues leave open are `Unknown`,
@@ -235,7 +235,7 @@ def read_order(prompt: str) -> ObjectOrder | None:
         if not re.search(rf"{axis.low}|{axis.high}|{axis.from_low}|{axis.from_high}", told, re.IGNORECASE):
             continue
         grammar = _grammar(axis, names, noun)
-        facts = [found.fact for low, high in sentences(told) for found in read_facts(grammar, names, told[low:high])]
+        facts = [fact.fact for low, high in sentences(told) for fact in read_facts(grammar, names, told[low:high])]
         if facts:
             rows = tuple(_arranged(number, facts))
             return ObjectOrder(names, grammar, rows, tuple(read_options(prompt).items())) if rows else None
@@ -398,24 +398,24 @@ def _listed(problem: ObjectOrder, way: Way, text: str, start: int) -> list[ToldF
     *way* is the direction in which the text lists places. A place that does not exist is a statement of its own.
     """
     count = len(problem.names)
-    found: list[FoundFact] = []
+    facts: list[FoundFact] = []
     for match in _ITEM.finditer(text, start):
         ranks = re.split(r",? or |, ", match["places"].lower())
         far = next((ordinal(rank) for rank in ranks if rank != "last" and ordinal(rank) > count), 0)
         if far:
-            return [*_joined(found), ToldFacts(*match.span(), beyond=far)]
+            return [*_joined(facts), ToldFacts(*match.span(), beyond=far)]
         item = problem.find(match["who"])
         if match["can"].lower() in _MAYBE or item is None:
             continue
         places = frozenset(_place(rank, count=count, way=way) for rank in ranks)
         if "not" in match["can"].lower():
             places = frozenset(range(count)) - places
-        found.append(FoundFact(Placed(item, places), *match.span()))
-    return _joined(found)
+        facts.append(FoundFact(Placed(item, places), *match.span()))
+    return _joined(facts)
 
 
-def _joined(found: list[FoundFact]) -> list[ToldFacts]:
-    return [ToldFacts(found[0].start, found[-1].end, tuple(found))] if found else []
+def _joined(facts: list[FoundFact]) -> list[ToldFacts]:
+    return [ToldFacts(facts[0].start, facts[-1].end, tuple(facts))] if facts else []
 
 
 def _in_a_row(problem: ObjectOrder, way: Way, text: str, start: int) -> list[ToldFacts]:
@@ -450,12 +450,12 @@ def _judge_arrangement(problem: ObjectOrder, said: ToldFacts) -> Verdict:
     if said.beyond:
         return Violation(why=f"there are {count} places, and so no place {said.beyond}")
     rows = problem.rows
-    for found in said.facts:
-        left = tuple(row for row in rows if holds(found.fact, row))
+    for fact in said.facts:
+        left = tuple(row for row in rows if holds(fact.fact, row))
         if not left:
             what = "that contradicts the clues" if len(rows) == len(problem.rows) else "the clues do not allow both"
-            where = Span(found.start - said.start, found.end - said.start)
-            return Violation(why=f"{what}: {_denial(problem, found.fact)}", where=where)
+            where = Span(fact.start - said.start, fact.end - said.start)
+            return Violation(why=f"{what}: {_denial(problem, fact.fact)}", where=where)
         rows = left
     return Pass("it follows from the clues") if len(rows) == len(problem.rows) else Unknown("the clues leave it open")
 

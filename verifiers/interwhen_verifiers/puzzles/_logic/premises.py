@@ -68,9 +68,9 @@ def read_statement(text: str) -> ClassStatement | None:
     # Read the statement in `text`. Return `None` if it has none of the known forms, or is too long.
     said = " ".join(text.strip().rstrip(".?").split())
     for quantity, pattern in _FORMS:
-        if len(said) < 200 and (found := pattern.fullmatch(said)):
-            one = found["one"] if quantity in {"is", "is not"} else _singular(found["one"])
-            return ClassStatement(quantity, one, _singular(found["other"]))
+        if len(said) < 200 and (match := pattern.fullmatch(said)):
+            one = match["one"] if quantity in {"is", "is not"} else _singular(match["one"])
+            return ClassStatement(quantity, one, _singular(match["other"]))
     return None
 
 
@@ -176,8 +176,8 @@ def _words(said: str, depth: int) -> Formula | None:
     if depth > _DEEPEST or not said:
         return None
     for op, pattern in _FORMULA_FORMS:
-        if found := pattern.fullmatch(said):
-            parts = tuple(_words(found[group], depth + 1) for group in ("one", "other") if group in pattern.groupindex)
+        if match := pattern.fullmatch(said):
+            parts = tuple(_words(match[group], depth + 1) for group in ("one", "other") if group in pattern.groupindex)
             known = tuple(part for part in parts if part is not None)
             return Formula(op, "", known) if len(known) == len(parts) else None
     if _QUANTIFIED.search(said) or "," in said:
@@ -205,8 +205,8 @@ class _Signs:
         self._at = 0
 
     def whole(self) -> Formula | None:
-        found = self._binary(0, 0) if self._is_whole else None
-        return found if self._at == len(self._tokens) else None
+        formula = self._binary(0, 0) if self._is_whole else None
+        return formula if self._at == len(self._tokens) else None
 
     def _binary(self, level: int, depth: int) -> Formula | None:
         if depth > _DEEPEST:
@@ -288,9 +288,9 @@ class World:
     def read(self, text: str) -> Premise | None:
         # Read the premise in `text`. Return `None` if it is not understood, or has an unknown name.
         people = dict(self.people)
-        found: Premise | None = read_formula(text) if "" in people else read_statement(text)
-        is_known = found and found.names <= set(self.names) and (found.person is None or found.person in people)
-        return found if is_known else None
+        premise: Premise | None = read_formula(text) if "" in people else read_statement(text)
+        is_known = premise and premise.names <= set(self.names) and (premise.person is None or premise.person in people)
+        return premise if is_known else None
 
     def status(self, premise: Premise, *, are_peopled: bool = False) -> Status:
         """Tell whether *premise* follows from the premises, contradicts them, or neither (``open``).
@@ -396,13 +396,13 @@ class Premises:
 
         *is_supposed* says whether it was inside an assumption before the line.
         """
-        found: list[Concluded] = []
+        conclusions: list[Concluded] = []
         for start, end in [] if is_supposed else sentences(line):
             some = _concluded(self, line, start, end)
-            found += some
+            conclusions += some
             if not some and supposes(line[start:end], is_about=True):
-                return True, found
-        return is_supposed, found
+                return True, conclusions
+        return is_supposed, conclusions
 
     def judge(self, said: Concluded | FinalAnswer) -> Verdict:
         # A conclusion is a violation if its contrary follows from the premises, and `Unknown` if neither follows. An
@@ -431,7 +431,7 @@ def read_premises(prompt: str) -> Premises | None:
     end = _ASKED.search(rest)
     told = _NUMBERED.sub("\n", rest[: end.start()] if end else rest)
     # A full stop, a line, or the next number ends a premise.
-    cuts = [0, *(found.end() for found in re.finditer(r"\.(?=\s|$)|\n|;", told)), len(told)]
+    cuts = [0, *(match.end() for match in re.finditer(r"\.(?=\s|$)|\n|;", told)), len(told)]
     world = _world([told[low:high] for low, high in pairwise(cuts) if told[low:high].strip(" .\n")])
     if world is None:
         return None
@@ -457,27 +457,27 @@ def _world(parts: list[str]) -> World | None:
 
 
 def _concluded(problem: Premises, line: str, start: int, end: int) -> list[Concluded]:
-    found: list[Concluded] = []
+    conclusions: list[Concluded] = []
     cuts = [start, *(match.end() for match in _PARTS.finditer(line, start, end)), end]
     for low, high in pairwise(cuts):
         text = line[low:high].rstrip(" .,;!*")
         skip = _beginning(text)
         content = None if text.endswith("?") else problem.world.read(text[skip:])
         if content is not None:
-            found.append(Concluded(low + skip, low + len(text), content))
+            conclusions.append(Concluded(low + skip, low + len(text), content))
         elif is_doubtful(text):
             # "If" and "not" are words of formulas. They are a sign of doubt only where there is no formula.
             return []
-    return found
+    return conclusions
 
 
 def _beginning(text: str) -> int:
     bullet = _BULLET.match(text)
     at = bullet.end() if bullet else 0
     for _ in range(_MOST_CONNECTIVES):
-        if (found := _CONNECTIVE.match(text, at)) is None:
+        if (connective := _CONNECTIVE.match(text, at)) is None:
             break
-        at = found.end()
+        at = connective.end()
     return at
 
 
@@ -492,19 +492,19 @@ def _judge_reply(problem: Premises, said: FinalAnswer) -> Verdict:
     if problem.query is None or word is None:
         return Unknown("the question or the answer was not understood")
     # Whether each class that is named has a member is left open: both traditions must agree.
-    found = {problem.world.status(problem.query, are_peopled=peopled) for peopled in (False, True)}
-    return _replied(problem, word["word"].lower(), found)
+    statuses = {problem.world.status(problem.query, are_peopled=peopled) for peopled in (False, True)}
+    return _replied(problem, word["word"].lower(), statuses)
 
 
-def _replied(problem: Premises, word: str, found: set[Status]) -> Verdict:
+def _replied(problem: Premises, word: str, statuses: set[Status]) -> Verdict:
     kinds = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
     rights: dict[Status, str] = {
         "follows": "yes",
         "contradicts": "no",
         "open": "no" if problem.asked == "follows" else "unknown",
     }
-    said, right = kinds.get(word, "unknown"), {rights[status] for status in found}
-    if problem.asked == "follows" and said == "unknown" and "open" in found:
+    said, right = kinds.get(word, "unknown"), {rights[status] for status in statuses}
+    if problem.asked == "follows" and said == "unknown" and "open" in statuses:
         return Unknown("the question asks for yes or no")
     if said in right:
         differ = Unknown("schools of logic differ on whether it follows")

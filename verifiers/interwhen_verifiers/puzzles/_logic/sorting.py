@@ -46,21 +46,21 @@ class Words:
 
     def status(self, one: str, other: str) -> int:
         keys = [(key(one), key(other)) for key in (_KEYS[:1] if self.is_by_code else _KEYS)]
-        found = {(left > right) - (left < right) for left, right in keys}
-        sign = found.pop() if len(found) == 1 else 0
+        signs = {(left > right) - (left < right) for left, right in keys}
+        sign = signs.pop() if len(signs) == 1 else 0
         return -sign if self.is_descending else sign
 
     def misplaced(self, listed: Iterable[str]) -> tuple[str, str] | None:
         return next((pair for pair in pairwise(listed) if self.status(*pair) > 0), None)
 
     def difference(self, listed: Iterable[str]) -> str:
-        given, found = Counter(self.given), Counter(listed)
-        for word in found:
+        given, listed_counts = Counter(self.given), Counter(listed)
+        for word in listed_counts:
             if word not in given:
                 return f"{word!r} is not one of the words to sort"
-            if found[word] > given[word]:
+            if listed_counts[word] > given[word]:
                 return f"{word!r} is listed more than once"
-        return next((f"{word!r} is missing" for word in given if word not in found), "")
+        return next((f"{word!r} is missing" for word in given if word not in listed_counts), "")
 
     start: ClassVar[int] = 0
     """The state before the first line: the text does not compare any letter yet."""
@@ -70,17 +70,17 @@ class Words:
     def read(self, rank: int, line: str) -> tuple[int, list[Sorted]]:
         # `rank` is the state before the line. The state is the position (1 for the first) of the letter by which the
         # text compares words; 0 if it is not known.
-        found: list[Sorted] = [
+        statements: list[Sorted] = [
             Subpart(*match.span(), tuple(_QUOTED.findall(match["words"])), ordinal(match["rank"]))
             for match in _SUBPART.finditer(line)
         ]
-        found += [
+        statements += [
             Letter(*match.span("letter"), match["word"], ordinal(match["rank"]), match["letter"])
             for match in _LETTER_OF.finditer(line)
         ]
         ranks = [(match.end(), ordinal(match["rank"])) for match in _RANK.finditer(line)]
         after = ranks[-1][1] if ranks else rank
-        return after, [*found, *_letters(line, rank, ranks), *_chains(line, after), *_bare(line)]
+        return after, [*statements, *_letters(line, rank, ranks), *_chains(line, after), *_bare(line)]
 
     def judge(self, said: Sorted) -> Verdict:
         # The verdict is `Unknown`, for example, for an order in a problem that sorts descending, for an answer that is
@@ -337,9 +337,9 @@ def _judge_chain(problem: Words, said: WordChain) -> Verdict:
     strange = [word for word in listed if word not in problem.given]
     if len(strange) * 2 >= len(listed):
         return Unknown(f"{strange[0]!r} is not one of the words to sort")
-    found = _misnumbered(said) or _misplaced(problem, said) or _misgrouped(said)
-    if found is not None:
-        return found
+    violation = _misnumbered(said) or _misplaced(problem, said) or _misgrouped(said)
+    if violation is not None:
+        return violation
     if strange:
         # It may be misspelt on the way, and right in the end.
         return Unknown(f"{strange[0]!r} is not one of the words to sort")

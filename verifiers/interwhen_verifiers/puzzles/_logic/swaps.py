@@ -120,11 +120,11 @@ class Swaps:
             return headed
         if not told.names_swaps and not _HOLDING_START.search(line) and _is_list(line):
             return _listed(self, told, line)
-        found: list[Holding] = []
+        statements: list[Holding] = []
         for start, end in sentences(line):
             told, holdings = _sentence(self, told, line, start, end)
-            found += holdings
-        return told, found
+            statements += holdings
+        return told, statements
 
     def judge(self, said: Holding | FinalAnswer) -> Verdict:
         # A statement passes if it is true after any of the numbers of swaps that may be meant. What is not understood
@@ -154,10 +154,10 @@ def read_swaps(prompt: str) -> Swaps | None:
     if not swaps or len(swaps) > _MOST:
         return None
     given = list(_GIVEN.finditer(told, 0, swaps[0].start()))
-    names, held = tuple(found["name"] for found in given), tuple(found["thing"].strip() for found in given)
+    names, held = tuple(match["name"] for match in given), tuple(match["thing"].strip() for match in given)
     if len(names) < 2 or len(set(names)) < len(names) or len({words(each) for each in held}) < len(held):
         return None
-    pairs = [_pair(found, names) for found in swaps]
+    pairs = [_pair(swap, names) for swap in swaps]
     # A trade that is not read would make everything after it wrong.
     if None in pairs or len(re.findall(rf"\b{TRADE}\b", told[swaps[0].start() :])) != len(swaps):
         return None
@@ -171,8 +171,8 @@ def read_swaps(prompt: str) -> Swaps | None:
     )
 
 
-def _pair(found: re.Match[str], names: tuple[str, ...]) -> tuple[int, int] | None:
-    one, other = found["one"], found["other"] or found["with"]
+def _pair(swap: re.Match[str], names: tuple[str, ...]) -> tuple[int, int] | None:
+    one, other = swap["one"], swap["other"] or swap["with"]
     return (names.index(one), names.index(other)) if one in names and other in names and one != other else None
 
 
@@ -230,8 +230,8 @@ def _listed(problem: Swaps, told: SwapState, line: str) -> tuple[SwapState, list
         wide = frozenset(now | told.at)
         is_right = any(_agrees(problem, said, at) for at in wide)
         return replace(told, at=wide), [replace(each, at=wide) for each in said] if is_right else []
-    found = [replace(each, at=frozenset(now)) for each in said]
-    return replace(told, at=_narrowed(problem, found, frozenset(now)), is_fresh=False), found
+    holdings = [replace(each, at=frozenset(now)) for each in said]
+    return replace(told, at=_narrowed(problem, holdings, frozenset(now)), is_fresh=False), holdings
 
 
 def _may_be_options(problem: Swaps, line: str, said: list[Holding]) -> bool:
@@ -256,15 +256,15 @@ def _sentence(problem: Swaps, told: SwapState, line: str, start: int, end: int) 
     is_half = not swaps and not told.is_open and _GIVES.search(text) is not None
     if is_half or _has_others(line, start, end, swaps, is_open=told.is_open):
         return LOST, []
-    found: list[Holding] = []
+    holdings: list[Holding] = []
     here, is_told = start, bool(swaps) or _HOLDING_START.search(text) is not None
     for swap in [*swaps, None]:
         until = swap.start() if swap else end
         told, some = _stated(problem, told, list(_said(problem, line, here, until, told.at, initials=is_told)))
-        found += some
+        holdings += some
         if swap:
             told, here = _swapped(problem, told, swap), swap.end()
-    return told, found
+    return told, holdings
 
 
 def _stated(problem: Swaps, told: SwapState, said: list[Holding]) -> tuple[SwapState, list[Holding]]:
@@ -286,11 +286,11 @@ def _headed(problem: Swaps, told: SwapState, line: str) -> tuple[SwapState, list
     said: list[Holding] = []
     start = head.end()
     for part in re.split(r"(?<=[,;])", line[start:]):
-        found = _PAIR.fullmatch(part)
-        person, thing = (problem.find(found["name"]), problem.thing(found["thing"])) if found else (None, None)
-        if found and person is not None and thing is not None:
-            low = start + found.start("thing")
-            said.append(Holding(low, start + found.end("thing"), person, thing, found["thing"], told.at))
+        match = _PAIR.fullmatch(part)
+        person, thing = (problem.find(match["name"]), problem.thing(match["thing"])) if match else (None, None)
+        if match and person is not None and thing is not None:
+            low = start + match.start("thing")
+            said.append(Holding(low, start + match.end("thing"), person, thing, match["thing"], told.at))
         elif part.strip(" .,;"):
             return None
         start += len(part)
@@ -327,13 +327,13 @@ def _said(
     problem: Swaps, line: str, start: int, end: int, at: frozenset[int], *, initials: bool = False
 ) -> Iterator[Holding]:
     # A single letter is read as a person only if `initials` is true.
-    for found in _SAYS.finditer(line, start, end):
-        if not initials and len(found["name"] or found["who"]) == 1:
+    for match in _SAYS.finditer(line, start, end):
+        if not initials and len(match["name"] or match["who"]) == 1:
             continue
-        person, thing = problem.find(found["name"] or found["who"]), problem.thing(found["thing"])
+        person, thing = problem.find(match["name"] or match["who"]), problem.thing(match["thing"])
         if person is not None and thing is not None:
-            text = found["thing"].strip()
-            low = line.index(text, found.start("thing"))
+            text = match["thing"].strip()
+            low = line.index(text, match.start("thing"))
             yield Holding(low, low + len(text), person, thing, text, at)
 
 

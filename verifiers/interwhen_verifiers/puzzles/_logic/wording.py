@@ -49,8 +49,8 @@ _SO = re.compile(r"\b(?:so|thus|therefore|hence),? the (?:final |correct )?answe
 
 
 def read_final(line: str) -> FinalAnswer | None:
-    if found := list(_SO.finditer(line)):
-        start = found[-1].end()
+    if matches := list(_SO.finditer(line)):
+        start = matches[-1].end()
         text = line[start:].rstrip().rstrip(".").rstrip()
         return FinalAnswer(start, start + len(text), text) if text else None
     return find_answer(line)
@@ -80,4 +80,4 @@ def supposes(text: str, *, is_about: bool) -> bool:
 
 
 def sentences(line: str) -> list[tuple[int, int]]:
-    return [found.span() for found in _SENTENCE.finditer(line) if found[0].strip()]
+    return [match.span() for match in _SENTENCE.finditer(line) if match[0].strip()]

@@ -195,22 +195,22 @@ def read_problem(prompt: str) -> MazeProblem | None:
 
 
 def _quoted(prompt: str) -> Maze | None:
-    found = _QUOTED.search(prompt)
-    if found is None or found[3].count("\n") >= _MOST:
+    match = _QUOTED.search(prompt)
+    if match is None or match[3].count("\n") >= _MOST:
         return None
-    return make_maze(found[3].split("\n"), walls=found[4], start=found[1], goal=found[2])
+    return make_maze(match[3].split("\n"), walls=match[4], start=match[1], goal=match[2])
 
 
 def _drawn(prompt: str) -> Maze | None:
-    found: Maze | None = None
+    last_maze: Maze | None = None
     for roles in _roles(prompt):
         for block in _blocks(prompt, frozenset("".join(roles.values()) + " .")):
             is_spaced = all(set(row[1::2]) == {" "} and " " not in row[::2] for row in block)
             rows = [row[::2] for row in block] if is_spaced else block
             maze = make_maze(rows, walls=roles["wall"], start=roles["start"], goal=roles["goal"], mark=roles["path"])
-            found = maze or found
-        if found is not None:
-            return found
+            last_maze = maze or last_maze
+        if last_maze is not None:
+            return last_maze
     return None
 
 

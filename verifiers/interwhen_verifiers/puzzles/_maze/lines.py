@@ -228,17 +228,17 @@ def read_moves(line: str, start: int, end: int, *, label: str = "") -> Moves | N
             Move(start + at, start + at + 1, _WAYS[char.lower()]) for at, char in enumerate(text) if char not in ", "
         )
         return Moves(start, start + len(text), letters)
-    found, at = [], 0
+    moves, at = [], 0
     while match := _LIST.match(text, at):
-        found.append(_listed(match, start))
+        moves.append(_listed(match, start))
         at = match.end()
         gap = _GAP.match(text, at)
         if gap is None:
             break
         at = gap.end()
-    if not found or at < len(text) or _is_enumeration(found, label) or len(found) > 1000:
+    if not moves or at < len(text) or _is_enumeration(moves, label) or len(moves) > 1000:
         return None
-    return Moves(start, start + len(text), tuple(found))
+    return Moves(start, start + len(text), tuple(moves))
 
 
 def _alone(line: str, least: int) -> MazeAnswer | None:

@@ -103,16 +103,16 @@ def locate(problem: MazeProblem, place: WalkState, said: Located) -> Outcome:
         return Outcome(place, Violation(why="the moves lead elsewhere", witness=f"the moves lead to {right}"))
     cell = maze.start if said.what == "S" else maze.goal
     frames = _named(place.frames, said.pair)
-    found = fitting(frames, said.pair.numbers, cell)
+    fitted = fitting(frames, said.pair.numbers, cell)
     others = fitting(_named(all_frames(problem), said.pair), said.pair.numbers, cell)
-    if not found and others and said.what == "S" and place.is_confirmed:
+    if not fitted and others and said.what == "S" and place.is_confirmed:
         # It may count in another way from here on, or be wrong.
         return Outcome(
             replace(place, frames=others), Unknown("the text counted rows and columns in another way before")
         )
-    if found or (others and said.what == "S"):
+    if fitted or (others and said.what == "S"):
         # A position that is symmetric, or lies in the middle, fits several frames: all are kept.
-        return Outcome(replace(place, frames=found or others, is_confirmed=True), Pass("as the maze shows"))
+        return Outcome(replace(place, frames=fitted or others, is_confirmed=True), Pass("as the maze shows"))
     if place.is_confirmed and said.is_sure and frames and not (others and place.is_reasoning):
         right = _written(place.frames, cell)
         who = "the start" if said.what == "S" else "the exit"
@@ -138,10 +138,10 @@ def walk(problem: MazeProblem, place: WalkState, moves: Moves, *, whole: bool = 
     for cell in dict.fromkeys(cell for cell in starts if cell is not None):
         begun = place.walk if cell == place.walk.cell and not whole else Walk(cell)
         try:
-            found = _replay(problem, begun, moves, None)
-            if whole and found.cell != problem.maze.goal:
+            replayed = _replay(problem, begun, moves, None)
+            if whole and replayed.cell != problem.maze.goal:
                 return _refuted(place, moves, _Fault("these moves do not end at the exit", moves))
-            return Outcome(replace(place, walk=replace(found, number=moves.number)), Pass("the moves were replayed"))
+            return Outcome(replace(place, walk=replace(replayed, number=moves.number)), Pass("the moves were replayed"))
         except _Fault as fault:
             first = first or _refuted(place, moves, fault)
     return first or Outcome(_lost(place), Unknown("it is not known where the walk is"))
@@ -202,12 +202,12 @@ def _walk_by_pairs(problem: MazeProblem, place: WalkState, moves: Moves) -> Outc
         others = [frame for frame in all_frames(problem) if frame.cell(first.numbers) in begins]
         alive, _ = _replayed(problem, place.walk, moves, others)
     if alive:
-        walks = {replace(found, number=moves.number) for _, found in alive}
+        walks = {replace(replayed, number=moves.number) for _, replayed in alive}
         after = walks.pop() if len(walks) == 1 else Walk(None, is_counted=False)
         fitted = tuple(frame for frame, _ in alive)
         confirmed = place.is_confirmed or len(fitted) < len(place.frames)
-        found = replace(place, frames=fitted, walk=after, is_confirmed=confirmed)
-        return Outcome(found, Pass("the moves were replayed"))
+        new_place = replace(place, frames=fitted, walk=after, is_confirmed=confirmed)
+        return Outcome(new_place, Pass("the moves were replayed"))
     if fault is None or not known:
         return Outcome(_lost(place), _UNPLACED)
     return _refuted(place, moves, fault)
@@ -223,8 +223,8 @@ def _replayed(
     for frame in frames:
         try:
             alive.append((frame, _replay(problem, _begun(problem, last, moves, frame), moves, frame)))
-        except _Fault as found:
-            fault = fault or found.with_traceback(None)  # without its frames, which refer to it
+        except _Fault as error:
+            fault = fault or error.with_traceback(None)  # without its frames, which refer to it
     return alive, fault
 
 
@@ -391,8 +391,8 @@ def _judge_way(problem: MazeProblem, final: MazeAnswer) -> Verdict:
     if final.moves is None:
         if not _NO_WAY.fullmatch(final.text.strip(" .!")):
             return Unknown("the answer is no list of moves")
-        found = problem.distance is not None
-        return Violation(why="there is a way") if found else Pass("a search found no way")
+        has_way = problem.distance is not None
+        return Violation(why="there is a way") if has_way else Pass("a search found no way")
     verdict = walk(problem, begin(problem), final.moves, whole=True).verdict
     if not isinstance(verdict, Pass) or problem.asked != "moves":
         return verdict

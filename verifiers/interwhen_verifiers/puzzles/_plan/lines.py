@@ -148,9 +148,9 @@ def read_line(text: str, problem: PlanningProblem) -> Line:
     assert lead is not None  # it matches nothing, too
     number = int(lead[1]) if lead[1] else None
     for reader in (_bracketed, _called, _bare, _told):
-        found = reader(text, lead.end(), number, problem)
-        if found is not None:
-            return found
+        line = reader(text, lead.end(), number, problem)
+        if line is not None:
+            return line
     if corrects(text) and not _OBJECTION.search(text):
         return Doubt("the text corrects itself, or speaks of a plan that fails")
     return Aside() if _OBJECTION.search(text) else _unread(text, lead.end(), number, problem)

@@ -193,14 +193,14 @@ def _sections(text: str, kind: str) -> dict[str, list[list[Node]]]:
     whole = _list(_one(parse(text)))
     if not whole or whole[0] != "define":
         raise PddlError(f"a {kind} must begin with (define ({kind} NAME), got {text[:60]!r}")
-    found: dict[str, list[list[Node]]] = {}
+    sections: dict[str, list[list[Node]]] = {}
     for each in whole[1:]:
         part = _list(each)
         if part:
-            found.setdefault(_word(part[0]), []).append(part[1:])
-    if len(found.get(kind, [])) != 1 or len(found[kind][0]) != 1:
+            sections.setdefault(_word(part[0]), []).append(part[1:])
+    if len(sections.get(kind, [])) != 1 or len(sections[kind][0]) != 1:
         raise PddlError(f"a {kind} must begin with (define ({kind} NAME), got {text[:60]!r}")
-    return found
+    return sections
 
 
 def _operator(part: list[Node]) -> Operator:
@@ -209,10 +209,10 @@ def _operator(part: list[Node]) -> Operator:
     parts = {_word(key): value for key, value in zip(part[1::2], part[2::2], strict=True)}
     unknown = set(parts) - {":parameters", ":precondition", ":effect"}
     if unknown or ":effect" not in parts:
-        found = ", ".join(sorted(parts))[:200] or "none"
+        part_names = ", ".join(sorted(parts))[:200] or "none"
         raise PddlError(
             f"the parts of the action {part[0]!r:.80} must be :effect and, if needed, :parameters and :precondition; "
-            f"got {found}"
+            f"got {part_names}"
         )
     parameters = tuple(_typed(_list(parts.get(":parameters", []))))
     operator = Operator(
@@ -371,8 +371,8 @@ def read_statement(text: str) -> PlanningProblem | None:
 
 
 def _facts(text: str) -> tuple[Atom, ...]:
-    found = [_match(_FACTS, each.strip()) for each in _ROW.split(" ".join(text.split()).strip(" .,"))]
-    return () if None in found else tuple(atom for atom in found if atom)
+    atoms = [_match(_FACTS, each.strip()) for each in _ROW.split(" ".join(text.split()).strip(" .,"))]
+    return () if None in atoms else tuple(atom for atom in atoms if atom)
 
 
 def _match(patterns: tuple[tuple[re.Pattern[str], str], ...], text: str) -> Atom | None:
