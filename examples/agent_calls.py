@@ -320,16 +320,16 @@ def _is_right(task: ShopTask, answer: str, shop: Shop) -> bool:
     return shop.orders == ([task.order] if task.order else [])
 
 
-def _compare(reply: Reply, found: Reading, count: Counter[str], *, texts: bool) -> None:
-    ran, own = Counter(reply.calls), Counter(found.names)
+def _compare(reply: Reply, reading: Reading, count: Counter[str], *, texts: bool) -> None:
+    ran, own = Counter(reply.calls), Counter(reading.names)
     count["replies"] += 1
     count["calls that the loop ran"] += ran.total()
     count["of these, read by interwhen"] += (ran & own).total()
     count["read by interwhen, not run by the loop"] += (own - ran).total()
-    count["replies with text that cannot be read"] += bool(found.problems)
-    count["of these, the loop ran calls"] += bool(found.problems) and bool(ran)
-    if texts and (ran != own or found.problems):
-        sys.stdout.write(f"--- ran {dict(ran)}, read {dict(own)} {found.problems}\n{reply.text}\n")
+    count["replies with text that cannot be read"] += bool(reading.problems)
+    count["of these, the loop ran calls"] += bool(reading.problems) and bool(ran)
+    if texts and (ran != own or reading.problems):
+        sys.stdout.write(f"--- ran {dict(ran)}, read {dict(own)} {reading.problems}\n{reply.text}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -97,8 +97,8 @@ async def main(spec: str, count: int, seed: int, max_tokens: int) -> None:
     finally:
         with anyio.CancelScope(shield=True):
             await model.aclose()
-    for arm, found in results.items():
-        right = rights[arm] = [is_right(p, r) for p, (r, _) in zip(problems, found, strict=True)]
+    for arm, arm_results in results.items():
+        right = rights[arm] = [is_right(p, r) for p, (r, _) in zip(problems, arm_results, strict=True)]
         bare = rights["bare"]
         rows.append(
             (
@@ -106,14 +106,14 @@ async def main(spec: str, count: int, seed: int, max_tokens: int) -> None:
                 f"{sum(right)}/{count}",
                 sum(b < a for b, a in zip(bare, right, strict=True)),
                 sum(b > a for b, a in zip(bare, right, strict=True)),
-                sum(r.ledger.remedies for r, _ in found),
-                sum(r.ledger.kept for r, _ in found),
-                sum(r.ledger.discarded for r, _ in found),
-                statistics.median(seconds for _, seconds in found),
+                sum(r.ledger.remedies for r, _ in arm_results),
+                sum(r.ledger.kept for r, _ in arm_results),
+                sum(r.ledger.discarded for r, _ in arm_results),
+                statistics.median(seconds for _, seconds in arm_results),
                 ", ".join(
-                    f"{sum(r.label == label for r, _ in found)} {label}"
+                    f"{sum(r.label == label for r, _ in arm_results)} {label}"
                     for label in ("answer verified", "steps verified", "unverified", "abstained", "failed")
-                    if any(r.label == label for r, _ in found)
+                    if any(r.label == label for r, _ in arm_results)
                 ),
             )
         )

@@ -39,12 +39,14 @@ class TreeSearch:
                 for _ in range(self.expansions):
                     if context.affords(1):
                         step = await context.write(question, context.sampled(next(numbers)), trace, until="\n")
-                        found = await context.judge(question, step, partial=step.finish_reason is None)
-                        steps.append((found.rank, step))
+                        judgement = await context.judge(question, step, partial=step.finish_reason is None)
+                        steps.append((judgement.rank, step))
                 trace = max(steps, key=lambda one: one[0])[1]
             if trace.finish_reason is None and context.affords(1):
                 trace = await context.write(question, context.greedy, trace)
-            found = await context.judge(question, trace)
-            grown.append((found.verified, question.answer(trace) is not None, found.rank, trace, found.result))
+            judgement = await context.judge(question, trace)
+            grown.append(
+                (judgement.verified, question.answer(trace) is not None, judgement.rank, trace, judgement.result)
+            )
         best = max(grown, key=lambda one: one[:3])
         return Solution(trace=best[3], result=best[4])

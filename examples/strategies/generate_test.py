@@ -31,7 +31,7 @@ class GenerateTest:
                 break
             trace = await context.write(question, context.sampled(number) if number else context.greedy)
             longest = max(longest, trace.tokens)
-            found = await context.judge(question, trace)
-            if trace.ended and question.answer(trace) is not None and not found.refuted:
-                return Solution(trace=trace, result=found.result)
+            judgement = await context.judge(question, trace)
+            if trace.ended and question.answer(trace) is not None and not judgement.refuted:
+                return Solution(trace=trace, result=judgement.result)
         return Solution(trace=trace, gave_up="each text was refuted, or gave no answer")

@@ -33,10 +33,10 @@ class Revision:
                 break
             trace = await context.write(asked, context.sampled(number) if number else context.greedy)
             longest = max(longest, trace.tokens)
-            found = await context.judge(question, trace)
-            if trace.ended and question.answer(trace) is not None and not found.refuted:
-                return Solution(trace=trace, result=found.result, given=said)
-            said = (*said, _criticism(question, found))  # `given` shows whether feedback told the model the answer
+            judgement = await context.judge(question, trace)
+            if trace.ended and question.answer(trace) is not None and not judgement.refuted:
+                return Solution(trace=trace, result=judgement.result, given=said)
+            said = (*said, _criticism(question, judgement))  # `given` shows whether feedback told the model the answer
             if isinstance(question.prompt, str):
                 asked = replace(question, prompt=f"{question.prompt}{trace.text}\n\n{said[-1]}\n\n")
             else:
@@ -45,11 +45,11 @@ class Revision:
         return Solution(trace=trace, gave_up="each text was refuted, or gave no answer")
 
 
-def _criticism(question: Question, found: Judgement) -> str:
+def _criticism(question: Question, judgement: Judgement) -> str:
     """Return feedback on the first three violations. The level of a monitor limits what its feedback reveals."""
     levels = {monitor.name: monitor.level for monitor in question.watchers(acting=False)}
     lines = [
         FeedbackTemplate().render(levels[one.monitor], Violation(why=one.why, witness=one.witness), one.quote)
-        for one in found.result.violations[:3]
+        for one in judgement.result.violations[:3]
     ]
     return "\n".join([*(lines or ["There is no answer."]), ASK])

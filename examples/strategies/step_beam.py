@@ -33,13 +33,13 @@ class StepBeam:
         beams: list[tuple[Trace, Judgement | None]] = [(Trace(), None)] * self.width
         while any(trace.finish_reason is None for trace, _ in beams) and context.affords(reserve):
             # A dictionary, because two beams with the same text would be one beam that costs twice.
-            grown = {trace.text: (trace, found) for trace, found in beams if trace.finish_reason is not None}
+            grown = {trace.text: (trace, judgement) for trace, judgement in beams if trace.finish_reason is not None}
             for trace, _ in beams:
                 for _ in range(self.expansions if trace.finish_reason is None else 0):
                     if context.affords(1):
                         step = await context.write(question, context.sampled(next(numbers)), trace, until="\n")
-                        found = await context.judge(question, step, partial=step.finish_reason is None)
-                        grown.setdefault(step.text, (step, found))
+                        judgement = await context.judge(question, step, partial=step.finish_reason is None)
+                        grown.setdefault(step.text, (step, judgement))
             beams = sorted(grown.values(), key=lambda beam: beam[1].rank if beam[1] else (), reverse=True)[: self.width]
         ended = [beam for beam in beams if beam[0].finish_reason is not None]
         if not ended:
@@ -48,9 +48,9 @@ class StepBeam:
                 trace = await context.write(question, context.greedy, trace)
             ended = [(trace, await context.judge(question, trace))]
         rated = [
-            (found.verified, question.answer(trace) is not None, found.rank, trace, found.result)
-            for trace, found in ended
-            if found is not None
+            (judgement.verified, question.answer(trace) is not None, judgement.rank, trace, judgement.result)
+            for trace, judgement in ended
+            if judgement is not None
         ]
         best = max(rated, key=lambda one: one[:3])
         return Solution(trace=best[3], result=best[4])

@@ -43,18 +43,18 @@ class Countdown:
         """Judge an operation, or the end of a try."""
         if match := _AGAIN.fullmatch(line):
             return self._again(state, match)
-        found = read_equation(line)
-        if found is None:
+        equation = read_equation(line)
+        if equation is None:
             return None if line.startswith("Wait") or not re.search(r"\d", line) else Step(UNREAD)
-        listed = _LEFT.fullmatch(line, found.end)
-        if listed is None and found.end != len(line):
+        listed = _LEFT.fullmatch(line, equation.end)
+        if listed is None and equation.end != len(line):
             return Step(UNREAD)
-        refuted = _use(state, found)
+        refuted = _use(state, equation)
         if refuted is not None:
             return Step(refuted)
         if state is None:
             return Step(LOST)
-        rest = _rest(state, found)
+        rest = _rest(state, equation)
         if listed is None:
             return Step(Pass("two of the numbers left"), rest)
         said = tuple(map(int, listed[1].split()))
@@ -62,7 +62,7 @@ class Countdown:
             why, right = f"the numbers left are not {listed[1]}", " ".join(map(str, rest))
             return Step(wrong(listed.span(1), why, f"the numbers left are {right}", right))
         # Of equal numbers any may be used; the line says in which order the others stand now.
-        return Step(Pass("two of the numbers left"), said if said[-1] == found.value else rest)
+        return Step(Pass("two of the numbers left"), said if said[-1] == equation.value else rest)
 
     def answer(self, _state: Left | None, text: str) -> Verdict | None:
         """Judge the answer alone. The right answer is never given."""
@@ -72,13 +72,13 @@ class Countdown:
         at = len("Answer:")
         last: Equation | None = None
         while text[at:].strip(" ,."):
-            found = read_equation(text, len(text) - len(text[at:].lstrip(" ,")))
-            if found is None:
+            equation = read_equation(text, len(text) - len(text[at:].lstrip(" ,")))
+            if equation is None:
                 return UNREAD
-            refuted = _use(left, found)
+            refuted = _use(left, equation)
             if refuted is not None:
                 return Violation(why=refuted.why, where=refuted.where)
-            left, at, last = _rest(left, found), found.end, found
+            left, at, last = _rest(left, equation), equation.end, equation
         return self._made(left, text, last)
 
     def _made(self, left: Left, text: str, last: Equation | None) -> Verdict:
@@ -105,22 +105,22 @@ class Countdown:
         return Step(Pass("not the target") if state is not None else LOST, self.numbers)
 
 
-def _use(state: Left | None, found: Equation) -> Violation | None:
+def _use(state: Left | None, equation: Equation) -> Violation | None:
     """Return what is wrong with the operands or the value."""
     left = list(state) if state is not None else []
-    for side, number in (("left", found.left), ("right", found.right)) if state is not None else ():
+    for side, number in (("left", equation.left), ("right", equation.right)) if state is not None else ():
         if number not in left:
             listed = " ".join(map(str, state or ()))
-            return wrong(found.match.span(side), f"there is no {number} left", f"the numbers left are {listed}")
+            return wrong(equation.match.span(side), f"there is no {number} left", f"the numbers left are {listed}")
         left.remove(number)
-    return found.refute()
+    return equation.refute()
 
 
-def _rest(state: Left, found: Equation) -> Left:
+def _rest(state: Left, equation: Equation) -> Left:
     left = list(state)
-    left.remove(found.left)
-    left.remove(found.right)
-    return (*left, found.value)
+    left.remove(equation.left)
+    left.remove(equation.right)
+    return (*left, equation.value)
 
 
 def read_countdown(prompt: str) -> Countdown:

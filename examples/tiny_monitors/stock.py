@@ -79,9 +79,9 @@ class Stock:
         """Judge a comparison or an equation."""
         if match := _COMPARED.fullmatch(line):
             return Step(self._compared(match))
-        found = read_equation(line)
-        if found is not None and found.end == len(line):
-            return Step(self._computed(found))
+        equation = read_equation(line)
+        if equation is not None and equation.end == len(line):
+            return Step(self._computed(equation))
         return None if line.startswith("Wait") or not re.search(r"\d", line) else Step(UNREAD)
 
     def answer(self, _state: None, text: str) -> Verdict | None:
@@ -121,24 +121,27 @@ class Stock:
         sides = (("the cost", self.cost), ("the limit", self.limit))
         return sides, "approval" if self.approval else "no approval"
 
-    def _computed(self, found: Equation) -> Verdict:
+    def _computed(self, equation: Equation) -> Verdict:
         if self.waits:
-            return wrong((0, found.end), "the policy says wait", "the policy says wait")
-        match found.sign:
+            return wrong((0, equation.end), "the policy says wait", "the policy says wait")
+        match equation.sign:
             case "-":
-                sides = ("left", found.left, "the target", self.full), ("right", found.right, "the stock", self.held)
+                sides = (
+                    ("left", equation.left, "the target", self.full),
+                    ("right", equation.right, "the stock", self.held),
+                )
             case "×":
                 sides = (
-                    ("left", found.left, "the quantity", self.quantity),
-                    ("right", found.right, "the price", self.price),
+                    ("left", equation.left, "the quantity", self.quantity),
+                    ("right", equation.right, "the price", self.price),
                 )
             case _:
-                return found.refute() or UNREAD
+                return equation.refute() or UNREAD
         for group, number, name, value in sides:
             if number != value:
                 witness = f"{name} is {value}, not {number}"
-                return wrong(found.match.span(group), f"{name} is not {number}", witness, str(value))
-        return found.refute() or Pass("what the policy says")
+                return wrong(equation.match.span(group), f"{name} is not {number}", witness, str(value))
+        return equation.refute() or Pass("what the policy says")
 
     def _miscalled(self, call: Any) -> str | None:
         """Return why *call* does not follow the policy."""

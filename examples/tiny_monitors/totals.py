@@ -78,17 +78,17 @@ class Totals:
 
     def step(self, state: Total | None, line: str) -> Step[Total] | None:
         """Judge a line by the operations that are due."""
-        found = read_equation(line)
-        if found is None or found.end != len(line):
+        equation = read_equation(line)
+        if equation is None or equation.end != len(line):
             return None if line.startswith("Wait") or not re.search(r"\d", line) else Step(UNREAD)
-        refuted = found.refute()
+        refuted = equation.refute()
         if state is None:
             return Step(refuted or LOST)
-        after = self._after(state, found.left, found.sign, found.right)
-        if after is None and found.sign in "+×":
-            after = self._after(state, found.right, found.sign, found.left)
+        after = self._after(state, equation.left, equation.sign, equation.right)
+        if after is None and equation.sign in "+×":
+            after = self._after(state, equation.right, equation.sign, equation.left)
         if after is None:
-            return Step(self._misfit(state, found))
+            return Step(self._misfit(state, equation))
         return Step(refuted) if refuted else Step(Pass("the next operation"), after)
 
     def answer(self, state: Total | None, text: str) -> Verdict | None:
@@ -146,21 +146,21 @@ class Totals:
         whole = due.right - due.right % 100
         return due._replace(right=whole) if whole and self.changes[state.done].sign != "×" else due
 
-    def _misfit(self, state: Total, found: Equation) -> Violation:
-        spot, due = found.match, self._due(state)
+    def _misfit(self, state: Total, equation: Equation) -> Violation:
+        spot, due = equation.match, self._due(state)
         if due is None:
-            return wrong((0, found.end), "all steps are done")
+            return wrong((0, equation.end), "all steps are done")
         dues = (self._usual(state, due), due)
         for one in dues:
-            if (one.sign, one.right) == (found.sign, found.right):
+            if (one.sign, one.right) == (equation.sign, equation.right):
                 if one.carries:
-                    why, what = f"the value before is not {found.left}", f"the value before is {one.left}"
-                    return wrong(spot.span("left"), why, f"{what}, not {found.left}", str(one.left))
-                return _other(spot.span("left"), one, found, str(one.left))
+                    why, what = f"the value before is not {equation.left}", f"the value before is {one.left}"
+                    return wrong(spot.span("left"), why, f"{what}, not {equation.left}", str(one.left))
+                return _other(spot.span("left"), one, equation, str(one.left))
         one = dues[0]
-        if one.left == found.left:
-            return _other((spot.start("sign"), spot.end("right")), one, found, f"{one.sign} {one.right}")
-        return _other((spot.start(), spot.end("right")), one, found, one.sum)
+        if one.left == equation.left:
+            return _other((spot.start("sign"), spot.end("right")), one, equation, f"{one.sign} {one.right}")
+        return _other((spot.start(), spot.end("right")), one, equation, one.sum)
 
 
 def _is_part(part: int, whole: int) -> bool:
@@ -170,9 +170,9 @@ def _is_part(part: int, whole: int) -> bool:
     return all(digit in ("0", other) for digit, other in zip(reversed(str(part)), reversed(str(whole)), strict=False))
 
 
-def _other(where: tuple[int, int], due: Due, found: Equation, repair: str) -> Violation:
-    why = f"the next step is not {found.sum}"
-    return wrong(where, why, f"the next step is {due.sum}, not {found.sum}", repair)
+def _other(where: tuple[int, int], due: Due, equation: Equation, repair: str) -> Violation:
+    why = f"the next step is not {equation.sum}"
+    return wrong(where, why, f"the next step is {due.sum}, not {equation.sum}", repair)
 
 
 def read_totals(prompt: str) -> Totals:

@@ -34,16 +34,16 @@ class Unprintable(Exception):
 
 
 def cyclic():
-    found = []
-    found.append(found)
-    return found
+    cycle = []
+    cycle.append(cycle)
+    return cycle
 
 
 def deep():
-    found = []
+    nesting = []
     for _ in range(5000):
-        found = [found]
-    return found
+        nesting = [nesting]
+    return nesting
 
 
 def test_foreign_values_are_named_in_one_bounded_line():

@@ -46,12 +46,12 @@ def test_no_template_token_of_any_family_is_quoted(token):
     )
 )
 def test_a_quote_is_one_clean_bounded_line(parts):
-    found = quote("".join(parts))
-    assert len(found) <= QUOTE_LIMIT
-    assert len(found.splitlines()) <= 1
-    assert not any(unicodedata.category(char)[0] == "C" for char in found)
-    assert '"' not in found
-    assert not any(token in found for token in ALL)
+    quotation = quote("".join(parts))
+    assert len(quotation) <= QUOTE_LIMIT
+    assert len(quotation.splitlines()) <= 1
+    assert not any(unicodedata.category(char)[0] == "C" for char in quotation)
+    assert '"' not in quotation
+    assert not any(token in quotation for token in ALL)
 
 
 def test_a_long_quote_is_cut_and_says_so():

@@ -34,7 +34,7 @@ def judge(text: str, prompt: str = "", phase: Phase = "answer") -> list[Found]:
     assert isinstance(MONITOR.extractor, Tracker)
     prepared = read_task(Task(prompt))
     state = MONITOR.extractor.start(prepared)
-    found: list[Found] = []
+    statements: list[Found] = []
     for segment in segments(text, MONITOR.trigger, phase=phase):
         state, claims = MONITOR.extractor.step(state, segment)
         spans = [claim.span for claim in claims]
@@ -42,26 +42,26 @@ def judge(text: str, prompt: str = "", phase: Phase = "answer") -> list[Found]:
             verdict = MONITOR.verifier.check(claim, prepared)
             assert isinstance(verdict, Pass | Violation | Unknown)
             assert claim.span is not None
-            found.append(Found(text[claim.span.start : claim.span.end], verdict, claim.span))
+            statements.append(Found(text[claim.span.start : claim.span.end], verdict, claim.span))
         unread = [
             span
             for span in MONITOR.recognizer(segment, prepared)
             if isinstance(span, Span) and not any(each is not None and each.covers(span) for each in spans)
         ]
-        found.extend(Found(text[span.start : span.end], UNREAD, span) for span in unread)
-    return found
+        statements.extend(Found(text[span.start : span.end], UNREAD, span) for span in unread)
+    return statements
 
 
 def unchecked(text: str, prompt: str = "") -> list[str]:
     assert MONITOR.recognizer is not None
     prepared = read_task(Task(prompt))
-    passes = (found.verdict for found in judge(text, prompt) if isinstance(found.verdict, Pass))
+    passes = (statement.verdict for statement in judge(text, prompt) if isinstance(statement.verdict, Pass))
     checked = {value for verdict in passes for value in verdict.values}
     return [
-        text[found.span.start : found.span.end]
+        text[mention.span.start : mention.span.end]
         for segment in segments(text, MONITOR.trigger, phase="answer")
-        for found in MONITOR.recognizer(segment, prepared)
-        if isinstance(found, Mention) and checked.isdisjoint(found.values)
+        for mention in MONITOR.recognizer(segment, prepared)
+        if isinstance(mention, Mention) and checked.isdisjoint(mention.values)
     ]
 
 

@@ -22,8 +22,8 @@ async def main() -> None:
     for name, cases in (("one statement false or in doubt", CASES), ("all right", RIGHT)):
         for verifier in dict.fromkeys(case.verifier for case in cases):
             mine = [case for case in cases if case.verifier == verifier]
-            found = Counter([(await ending(case))[0] for case in mine])
-            numbers = " | ".join(str(found[each]) for each in ("verified", "unverified", "interrupted"))
+            endings = Counter([(await ending(case))[0] for case in mine])
+            numbers = " | ".join(str(endings[each]) for each in ("verified", "unverified", "interrupted"))
             print(f"| {name} ({len(mine)}) | `{verifier}` | {numbers} |")  # noqa: T201
 
 

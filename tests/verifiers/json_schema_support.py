@@ -31,9 +31,9 @@ def verdicts(monitor: Monitor, text: str, size: int = 16) -> list[Verdict]:
     assert monitor.prepare is not None
     assert isinstance(monitor.extractor, Tracker)
     prepared = monitor.prepare(Task(""))
-    state, found = monitor.extractor.start(prepared), []
+    state, all_verdicts = monitor.extractor.start(prepared), []
     for at in range(0, len(text), size):
         piece = text[at : at + size]
         state, claims = monitor.extractor.step(state, Segment(piece, Span(at, at + len(piece)), "answer"))
-        found += [monitor.verifier.check(claim, prepared) for claim in claims]  # type: ignore[call-arg]
-    return found  # type: ignore[return-value]
+        all_verdicts += [monitor.verifier.check(claim, prepared) for claim in claims]  # type: ignore[call-arg]
+    return all_verdicts  # type: ignore[return-value]

@@ -11,18 +11,18 @@ def judged(prompt, lines, phase="answer"):
     watching = logic()
     prepared = watching.prepare(Task(prompt))
     assert prepared is not None, prompt
-    state, found, at = watching.extractor.start(prepared), [], 0
+    state, line_verdicts, at = watching.extractor.start(prepared), [], 0
     for line in lines:
         segment = Segment(line, Span(at, at + len(line)), phase)
         state, claims = watching.extractor.step(state, segment)
-        found.append(
+        line_verdicts.append(
             [
                 (line[claim.span.start - at : claim.span.end - at], watching.verifier.check(claim, prepared))
                 for claim in claims
             ]
         )
         at += len(line) + 1
-    return found
+    return line_verdicts
 
 
 def kinds(prompt, line):
@@ -32,6 +32,6 @@ def kinds(prompt, line):
 def refuted(prompt, lines):
     return [
         number
-        for number, found in enumerate(judged(prompt, lines))
-        if any(isinstance(verdict, Violation) for _, verdict in found)
+        for number, line_verdicts in enumerate(judged(prompt, lines))
+        if any(isinstance(verdict, Violation) for _, verdict in line_verdicts)
     ]

@@ -207,9 +207,9 @@ def test_repaired_text_passes(line: str, wrong: str, repair: str) -> None:
     where = verdict.where.shifted(claim.span.start)
     repaired = line[: where.start] + repair + line[where.end :]
     left = [
-        other.span.start + found.where.start
+        other.span.start + other_verdict.where.start
         for other in claims(repaired)
-        if isinstance(found := check(other), Violation) and found.where and other.span
+        if isinstance(other_verdict := check(other), Violation) and other_verdict.where and other.span
     ]
     assert all(start > where.start for start in left)
 

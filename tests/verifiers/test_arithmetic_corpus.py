@@ -23,7 +23,7 @@ def test_the_corpora_are_large_enough() -> None:
 
 @pytest.mark.parametrize("text", TRUE)
 def test_lines_without_false_statement_are_not_refuted(text: str) -> None:
-    assert [found for found in judge(text) if isinstance(found.verdict, Violation)] == []
+    assert [statement for statement in judge(text) if isinstance(statement.verdict, Violation)] == []
 
 
 @pytest.mark.parametrize("text", FALSE)
@@ -32,17 +32,17 @@ def test_false_lines_are_never_passed_and_never_overlooked(text: str) -> None:
 
 
 def test_most_false_lines_are_caught() -> None:
-    caught = [text for text in FALSE if any(isinstance(found.verdict, Violation) for found in judge(text))]
+    caught = [text for text in FALSE if any(isinstance(statement.verdict, Violation) for statement in judge(text))]
     assert len(caught) >= 225
 
 
 @pytest.mark.parametrize("text", FALSE)
 def test_repair_replaces_wrong_value_and_passes(text: str) -> None:
-    for found in judge(text):
-        verdict = found.verdict
+    for statement in judge(text):
+        verdict = statement.verdict
         if not isinstance(verdict, Violation) or verdict.repair is None or verdict.where is None:
             continue
-        where = verdict.where.shifted(found.span.start)
+        where = verdict.where.shifted(statement.span.start)
         repaired = text[: where.start] + verdict.repair + text[where.end :]
         again = [each for each in judge(repaired) if each.span.start <= where.start < each.span.end]
         assert again, repaired
@@ -51,7 +51,7 @@ def test_repair_replaces_wrong_value_and_passes(text: str) -> None:
 
 @pytest.mark.parametrize("text", PAIRS)
 def test_true_equation_does_not_certify_other_text(text: str) -> None:
-    assert unchecked(text) or any(not isinstance(found.verdict, Pass) for found in judge(text))
+    assert unchecked(text) or any(not isinstance(statement.verdict, Pass) for statement in judge(text))
 
 
 @pytest.mark.parametrize("text", PAIRS[::12], ids=range(len(PAIRS[::12])))
@@ -90,7 +90,7 @@ def test_certificate_scope_states_what_was_verified(text: str, scope: str | None
     ],
 )
 def test_unread_arithmetic_is_reported_with_its_span(text: str, place: str) -> None:
-    assert place in [found.text for found in judge(text) if found.verdict is UNREAD]
+    assert place in [statement.text for statement in judge(text) if statement.verdict is UNREAD]
 
 
 @pytest.mark.parametrize(
@@ -110,19 +110,21 @@ def test_unread_arithmetic_is_reported_with_its_span(text: str, place: str) -> N
     ],
 )
 def test_non_arithmetic_text_raises_no_finding(text: str) -> None:
-    assert [found for found in judge(text) if not isinstance(found.verdict, Pass)] == []
+    assert [statement for statement in judge(text) if not isinstance(statement.verdict, Pass)] == []
 
 
 def test_an_equation_of_the_prompt_may_be_quoted() -> None:
     prompt = "If 1 + 4 = 5, 2 + 5 = 12 and 3 + 6 = 21, what is 8 + 11?"
-    assert not any(isinstance(found.verdict, Violation) for found in judge("1 + 4 = 5\n2 + 5 = 12\n3 + 6 = 21", prompt))
+    assert not any(
+        isinstance(statement.verdict, Violation) for statement in judge("1 + 4 = 5\n2 + 5 = 12\n3 + 6 = 21", prompt)
+    )
     assert isinstance(judge("2 + 5 = 13", prompt)[0].verdict, Violation)
 
 
 def test_identical_earlier_line_does_not_count_as_read() -> None:
-    found = judge("3 + 4 = 7\nf(x) +\n3 + 4 = 7")
-    assert isinstance(found[0].verdict, Pass)
-    assert any(isinstance(each.verdict, Unknown) for each in found[1:])
+    statements = judge("3 + 4 = 7\nf(x) +\n3 + 4 = 7")
+    assert isinstance(statements[0].verdict, Pass)
+    assert any(isinstance(each.verdict, Unknown) for each in statements[1:])
 
 
 NUMBERS = "There are 1, 2, 3, 4, 5, 8, 17, 24, 123 and 456 of them."
@@ -139,12 +141,12 @@ CONTINUED = [
 
 @pytest.mark.parametrize(("text", "wrong", "repair"), CONTINUED)
 def test_multi_line_equation_is_judged_at_its_end(text: str, wrong: str, repair: str) -> None:
-    (found,) = [found for found in judge(text, NUMBERS) if isinstance(found.verdict, Violation)]
-    assert isinstance(found.verdict, Violation)
-    assert found.verdict.where is not None
-    where = found.verdict.where.shifted(found.span.start)
+    (refuted,) = [statement for statement in judge(text, NUMBERS) if isinstance(statement.verdict, Violation)]
+    assert isinstance(refuted.verdict, Violation)
+    assert refuted.verdict.where is not None
+    where = refuted.verdict.where.shifted(refuted.span.start)
     assert text[where.start : where.end] == wrong
-    assert found.verdict.repair == repair
+    assert refuted.verdict.repair == repair
 
 
 @pytest.mark.parametrize(
@@ -156,10 +158,10 @@ def test_multi_line_equation_is_judged_at_its_end(text: str, wrong: str, repair:
     ],
 )
 def test_a_violation_points_into_the_original_text(text: str, wrong: str) -> None:
-    (found,) = judge(text)
-    assert isinstance(found.verdict, Violation)
-    assert found.verdict.where is not None
-    where = found.verdict.where.shifted(found.span.start)
+    (statement,) = judge(text)
+    assert isinstance(statement.verdict, Violation)
+    assert statement.verdict.where is not None
+    where = statement.verdict.where.shifted(statement.span.start)
     assert text[where.start : where.end] == wrong
 
 
@@ -174,9 +176,9 @@ ROUNDED = [
 
 @pytest.mark.parametrize(("text", "evidence"), ROUNDED)
 def test_evidence_states_the_rounding(text: str, evidence: str) -> None:
-    (found,) = judge(text)
-    assert isinstance(found.verdict, Pass)
-    assert found.verdict.evidence.endswith(evidence)
+    (statement,) = judge(text)
+    assert isinstance(statement.verdict, Pass)
+    assert statement.verdict.evidence.endswith(evidence)
 
 
 @pytest.mark.parametrize(
@@ -184,13 +186,13 @@ def test_evidence_states_the_rounding(text: str, evidence: str) -> None:
     ["7/2 = 4", "2/3 = 1", "0.5 + 0.4 = 1", "2.5 × 1 = 3", "2.5 × 1 = 2", "1/8 = 0.12", "2/3 = 67%"],
 )
 def test_approximate_statement_is_unknown(text: str) -> None:
-    assert all(isinstance(found.verdict, Unknown) for found in judge(text))
+    assert all(isinstance(statement.verdict, Unknown) for statement in judge(text))
     assert judge(text)
 
 
 def test_unrelated_rounding_word_has_no_effect() -> None:
-    (found,) = judge("In the next round about ten people came, and 7/2 = 4")
-    assert isinstance(found.verdict, Unknown)
+    (statement,) = judge("In the next round about ten people came, and 7/2 = 4")
+    assert isinstance(statement.verdict, Unknown)
 
 
 @pytest.mark.parametrize(
@@ -211,8 +213,8 @@ def test_unrelated_rounding_word_has_no_effect() -> None:
     ],
 )
 def test_declared_arithmetic_setting_is_respected(setting: str, text: str, *, held: bool) -> None:
-    for found in (judge(f"{setting}\n{text}"), judge(text, prompt=setting)):
-        assert any(isinstance(each.verdict, Violation) for each in found) is not held
+    for statements in (judge(f"{setting}\n{text}"), judge(text, prompt=setting)):
+        assert any(isinstance(each.verdict, Violation) for each in statements) is not held
 
 
 # ---------------------------------------------------------------------- the answer
@@ -250,12 +252,12 @@ def test_standalone_value_passes_but_is_never_refuted() -> None:
 
 
 def test_equation_matching_prompt_computation_has_answer_scope() -> None:
-    (found,) = judge("17 × 24 = 408", "What is 17 * 24?")
-    assert isinstance(found.verdict, Pass)
-    assert found.verdict.scope == "answer"
-    (found,) = judge("24 × 17 = 408", "What is 17 * 24?")
-    assert isinstance(found.verdict, Pass)
-    assert found.verdict.scope == "steps"
+    (statement,) = judge("17 × 24 = 408", "What is 17 * 24?")
+    assert isinstance(statement.verdict, Pass)
+    assert statement.verdict.scope == "answer"
+    (statement,) = judge("24 × 17 = 408", "What is 17 * 24?")
+    assert isinstance(statement.verdict, Pass)
+    assert statement.verdict.scope == "steps"
 
 
 def test_number_after_the_answer_is_unknown() -> None:
@@ -292,14 +294,14 @@ def test_a_value_equated_with_itself_is_no_claim(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["4 = 4 dozen", "4 = 4!", "half of 4 = 4", "4 = 4k", "4 ≠ 4", "4 < 4"])
 def test_seemingly_trivial_equation_is_unknown(text: str) -> None:
-    assert [type(found.verdict) for found in judge(text)] == [Unknown]
+    assert [type(statement.verdict) for statement in judge(text)] == [Unknown]
 
 
 @pytest.mark.parametrize(
     "text", ["2 + 2 = 4", "2 + 2 = 4 = 4", "4 = 4 = 2 + 2", "50% = 0.5", "4 < 5", "60 minutes = 1 hour"]
 )
 def test_an_equation_with_something_to_compute_is_judged(text: str) -> None:
-    assert any(isinstance(found.verdict, Pass) for found in judge(text))
+    assert any(isinstance(statement.verdict, Pass) for statement in judge(text))
 
 
 def test_identity_equation_certifies_nothing() -> None:
@@ -325,8 +327,8 @@ def test_identity_equation_certifies_nothing() -> None:
     ],
 )
 def test_unread_prompt_does_not_judge_the_answer(prompt: str) -> None:
-    assert all(not isinstance(found.verdict, Violation) for found in judge("Answer: 7", prompt))
-    assert all(getattr(found.verdict, "scope", "steps") == "steps" for found in judge("Answer: 408", prompt))
+    assert all(not isinstance(statement.verdict, Violation) for statement in judge("Answer: 7", prompt))
+    assert all(getattr(statement.verdict, "scope", "steps") == "steps" for statement in judge("Answer: 408", prompt))
 
 
 def test_reasoning_contains_no_answer_claim() -> None:
@@ -373,7 +375,7 @@ def test_false_line_is_repaired_when_next_line_begins(text: str, rest: str) -> N
 @pytest.mark.parametrize("between", ["\n", "\n\n", "\n  \n"])
 def test_trial_rejected_by_next_line_is_unknown(following: str, between: str) -> None:
     judged = judge(f"Make 24 of 3, 8 and 1.\n3 * 8 + 1 = 24{between}{following}\nso we go on")
-    assert [type(found.verdict) for found in judged] == [Unknown]
+    assert [type(statement.verdict) for statement in judged] == [Unknown]
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ async def read(text: str, delivery: str, prompt: str = "Q") -> tuple[str, interw
 
 
 def values_of(text: str) -> set[str]:
-    return {found[1] for found in re.finditer(r"[0-9)]\s*==?\s*([0-9]+)", text)}
+    return {match[1] for match in re.finditer(r"[0-9)]\s*==?\s*([0-9]+)", text)}
 
 
 @pytest.mark.fault("H7", injected="308 texts that put an excuse beside a false equation", happens="a gate shows none")
@@ -88,7 +88,7 @@ async def test_live_reader_sees_excused_statement():
 
 @pytest.mark.parametrize("text", RIGHT)
 def test_possibly_right_equation_is_not_excused(text):
-    verdicts = [found.verdict for found in judge(text.replace("⏎", "\n"))]
+    verdicts = [statement.verdict for statement in judge(text.replace("⏎", "\n"))]
     assert not any(isinstance(verdict, Unknown) and verdict.excused for verdict in verdicts)
 
 

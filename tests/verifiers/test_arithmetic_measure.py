@@ -38,7 +38,7 @@ def test_first_errors_are_compared_with_the_labels(tmp_path: Path) -> None:
     ]
     with gzip.open(tmp_path / "bigbench_mistake" / "multistep_arithmetic.jsonl.gz", "wt", encoding="utf-8") as lines:
         lines.writelines(json.dumps(trace) + "\n" for trace in traces)
-    found = measure(tmp_path)
-    assert any(line.startswith("multistep_arithmetic, clean: 0 of 1 interrupted") for line in found)
-    (line,) = [line for line in found if line.startswith("multistep_arithmetic, wrong")]
+    report = measure(tmp_path)
+    assert any(line.startswith("multistep_arithmetic, clean: 0 of 1 interrupted") for line in report)
+    (line,) = [line for line in report if line.startswith("multistep_arithmetic, wrong")]
     assert "2 of 2 caught (100.0 %), first violation at the label in 1 (50.0 %), before it in 1" in line

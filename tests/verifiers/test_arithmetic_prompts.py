@@ -12,7 +12,7 @@ CHAIN = "Work out the chain from left to right. The chain is 12, + 30, * 2"
 
 
 def refuted(text: str, prompt: str) -> list[str]:
-    return [found.text for found in judge(text, prompt) if isinstance(found.verdict, Violation)]
+    return [statement.text for statement in judge(text, prompt) if isinstance(statement.verdict, Violation)]
 
 
 @pytest.mark.parametrize(
@@ -53,15 +53,15 @@ def test_a_dash_before_an_answer_is_no_sign(text: str) -> None:
 
 def test_a_sign_before_an_answer_is_read() -> None:
     assert refuted("Answer: -15", "What is 5 * 3?") == ["-15"]
-    (found,) = judge("Answer: - 3", "What is 5 - 8?")
-    assert isinstance(found.verdict, Pass)
-    assert found.verdict.scope == "answer"
-    assert not any(isinstance(found.verdict, Pass) for found in judge("Answer - 3", "What is 5 - 8?"))
+    (answer,) = judge("Answer: - 3", "What is 5 - 8?")
+    assert isinstance(answer.verdict, Pass)
+    assert answer.verdict.scope == "answer"
+    assert not any(isinstance(statement.verdict, Pass) for statement in judge("Answer - 3", "What is 5 - 8?"))
 
 
 def test_an_answer_may_have_a_point_between_thousands() -> None:
-    (found,) = judge("Answer: 2.579", "What is 578 + 2001?")
-    assert isinstance(found.verdict, Unknown)
+    (answer,) = judge("Answer: 2.579", "What is 578 + 2001?")
+    assert isinstance(answer.verdict, Unknown)
 
 
 @pytest.mark.parametrize(
@@ -82,14 +82,14 @@ def test_a_range_with_spaces_may_be_counted(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["17 * 24", "Answer: 17 × 24", r"\boxed{17 \times 24}"])
 def test_the_question_itself_is_no_answer(text: str) -> None:
-    assert not any(isinstance(found.verdict, Pass) for found in judge(text, "What is 17 * 24?"))
+    assert not any(isinstance(part.verdict, Pass) for part in judge(text, "What is 17 * 24?"))
     assert judge("17 * 24 = 17 * 24", "What is 17 * 24?") == []
     for line in ("17 * 24 = 17 * 20 + 17 * 4", "17 * 24 = 17 * 24 = 17 * 20 + 17 * 4"):
-        (found,) = judge(line, "What is 17 * 24?")
-        assert isinstance(found.verdict, Pass)
-        assert found.verdict.scope == "steps"
-    (found,) = judge("Answer: 816 / 2", "What is 17 * 24?")
-    assert isinstance(found.verdict, Pass)
+        (statement,) = judge(line, "What is 17 * 24?")
+        assert isinstance(statement.verdict, Pass)
+        assert statement.verdict.scope == "steps"
+    (statement,) = judge("Answer: 816 / 2", "What is 17 * 24?")
+    assert isinstance(statement.verdict, Pass)
 
 
 @pytest.mark.parametrize(

@@ -219,9 +219,9 @@ class Counted(list[Token]):
     looks = 0
 
     def __getitem__(self, key: Any) -> Any:
-        found = super().__getitem__(key)
-        self.looks += len(found) if isinstance(key, slice) else 1
-        return found
+        piece = super().__getitem__(key)
+        self.looks += len(piece) if isinstance(key, slice) else 1
+        return piece
 
 
 def looks(text: str) -> int:

@@ -8,7 +8,7 @@ from tests.verifiers.arithmetic_support import judge
 
 
 def verdicts(text: str, prompt: str = "") -> list[type[Pass | Violation | Unknown]]:
-    return [type(found.verdict) for found in judge(text, prompt)]
+    return [type(statement.verdict) for statement in judge(text, prompt)]
 
 
 @pytest.mark.parametrize(

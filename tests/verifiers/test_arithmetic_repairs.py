@@ -10,7 +10,7 @@ from tests.verifiers.arithmetic_support import judge
 
 
 def violations(text: str, prompt: str) -> list[Violation]:
-    return [found.verdict for found in judge(text, prompt) if isinstance(found.verdict, Violation)]
+    return [statement.verdict for statement in judge(text, prompt) if isinstance(statement.verdict, Violation)]
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def violations(text: str, prompt: str) -> list[Violation]:
     ],
 )
 def test_bound_values_are_repaired(prompt: str, text: str, repair: str) -> None:
-    assert [(found.repair, found.sure) for found in violations(text, prompt)] == [(repair, True)]
+    assert [(violation.repair, violation.sure) for violation in violations(text, prompt)] == [(repair, True)]
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_bound_values_are_repaired(prompt: str, text: str, repair: str) -> None:
     ],
 )
 def test_unbound_values_are_not_repaired(prompt: str, text: str) -> None:
-    assert [(found.repair, found.sure) for found in violations(text, prompt)] == [(None, False)]
+    assert [(violation.repair, violation.sure) for violation in violations(text, prompt)] == [(None, False)]
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_unbound_values_are_not_repaired(prompt: str, text: str) -> None:
 )
 def test_a_value_that_another_arithmetic_explains_is_unknown(prompt: str, text: str) -> None:
     assert violations(text, prompt) == []
-    assert any(isinstance(found.verdict, Unknown) for found in judge(text, prompt))
+    assert any(isinstance(statement.verdict, Unknown) for statement in judge(text, prompt))
 
 
 def run(prompt: str, *texts: str) -> interwhen.Result:
@@ -71,13 +71,13 @@ def run(prompt: str, *texts: str) -> interwhen.Result:
 
 def test_unbound_value_is_resampled_first() -> None:
     result = run("How many?", "17 * 24 = 418\n", "17 * 24 = 408\n")
-    assert [found.remedy for found in result.violations] == ["resample"]
+    assert [violation.remedy for violation in result.violations] == ["resample"]
     assert result.text == "17 * 24 = 408\n"
 
 
 def test_repeated_unbound_value_is_unknown() -> None:
     result = run("How many?", "17 * 24 = 418\n", "17 * 24 = 418\nSo it is.\n")
-    assert [found.remedy for found in result.violations] == ["resample"]
+    assert [violation.remedy for violation in result.violations] == ["resample"]
     assert isinstance(result, Unverified)
     assert result.text == "17 * 24 = 418\nSo it is.\n"
     assert "wrote it again" in result.unverified_reasons[0].why
@@ -85,5 +85,5 @@ def test_repeated_unbound_value_is_unknown() -> None:
 
 def test_different_wrong_value_is_resampled() -> None:
     result = run("How many?", "17 * 24 = 418\n", "17 * 24 = 428\n", "17 * 24 = 408\n")
-    assert [found.remedy for found in result.violations] == ["resample", "resample"]
+    assert [violation.remedy for violation in result.violations] == ["resample", "resample"]
     assert result.text == "17 * 24 = 408\n"

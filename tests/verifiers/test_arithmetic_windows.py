@@ -20,9 +20,9 @@ SENTENCES = [f"Then there are {n} + {n} = {2 * n} of them in the box." for n in 
 @given(st.lists(st.sampled_from(["One two.", "3.", "It is 4.5 and more.", "a", "Ab!", "(so it is.)"]), max_size=60))
 def test_windows_cover_text_and_end_at_sentences(parts: list[str]) -> None:
     text = " ".join(parts)
-    found = list(windows(text, 40))
-    assert "".join(text[start:end] for start, end in found) == text
-    for start, end in found[:-1]:
+    bounds = list(windows(text, 40))
+    assert "".join(text[start:end] for start, end in bounds) == text
+    for start, end in bounds[:-1]:
         assert text[start:end].endswith((". ", "! "))
         assert not text[start:end].endswith(("3. ", "4. "))
         assert end - start <= 40 or not any(mark in text[start : end - 2].strip() for mark in ("wo. ", "b! "))
@@ -36,8 +36,8 @@ def test_every_equation_of_a_long_line_is_read() -> None:
     for claim, sentence in zip(claims, SENTENCES, strict=True):
         assert claim.span is not None
         assert text[claim.span.start - 5 : claim.span.end - 5] in sentence
-    found = recognize(Segment(text, Span(0, len(text)), "answer"))
-    assert sum(isinstance(each, Span) for each in found) == len(SENTENCES)
+    places = recognize(Segment(text, Span(0, len(text)), "answer"))
+    assert sum(isinstance(each, Span) for each in places) == len(SENTENCES)
 
 
 def test_false_equation_in_long_text_is_repaired() -> None:
@@ -83,9 +83,9 @@ FILLER = "And so it goes on and on in the box. " * 1_200
 def test_opening_of_long_line_applies_to_its_end(opening: str, equation: str) -> None:
     text = f"{opening} {FILLER}{equation}"
     assert len(text) > 2 * MAX_SEGMENT
-    assert not any(isinstance(found.verdict, Violation) for found in judge(text))
+    assert not any(isinstance(statement.verdict, Violation) for statement in judge(text))
     plain = judge(f"It is so. {FILLER}{equation}\n{equation}")
-    assert [isinstance(found.verdict, Violation) for found in plain] == [True, True]
+    assert [isinstance(statement.verdict, Violation) for statement in plain] == [True, True]
 
 
 def test_setting_announced_in_line_ends_with_it() -> None:

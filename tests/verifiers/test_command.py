@@ -33,11 +33,11 @@ def needs(*programs):
 def claims(monitor, *texts):
     if not hasattr(monitor.extractor, "step"):
         return [claim for text in texts for claim in monitor.extractor(Segment(text, Span(0, len(text)), "answer"))]
-    state, found = monitor.extractor.start(None), []
+    state, all_claims = monitor.extractor.start(None), []
     for text in texts:
         state, more = monitor.extractor.step(state, Segment(text, Span(5, 5 + len(text)), "answer"))
-        found += more
-    return found
+        all_claims += more
+    return all_claims
 
 
 def verdict_on(*codes, language="c", **options):

@@ -25,16 +25,16 @@ def judged(prompt, text, phase="answer", monitor=None):
     watching = monitor or countdown()
     prepared = watching.prepare(Task(prompt))
     assert prepared is not None
-    state, found, at = watching.extractor.start(prepared), [], 0
+    state, judgements, at = watching.extractor.start(prepared), [], 0
     for line in text.split("\n"):
         if line.strip():
             segment = Segment(line, Span(at, at + len(line)), phase)
             state, claims = watching.extractor.step(state, segment)
-            found += [
+            judgements += [
                 (text[claim.span.start : claim.span.end], watching.verifier.check(claim, prepared)) for claim in claims
             ]
         at += len(line) + 1
-    return found
+    return judgements
 
 
 def verdicts(prompt, text, **options):
@@ -73,9 +73,9 @@ def kinds(prompt, text, **options):
     ],
 )  # fmt: skip
 def test_puzzle_is_read_from_prompt(prompt, numbers, target, use):
-    found = read_puzzle(prompt)
-    assert found is not None
-    assert (found.numbers, found.target, found.use) == (numbers, target, use)
+    puzzle = read_puzzle(prompt)
+    assert puzzle is not None
+    assert (puzzle.numbers, puzzle.target, puzzle.use) == (numbers, target, use)
 
 
 @pytest.mark.parametrize(
@@ -166,15 +166,15 @@ def test_dead_ends_may_be_allowed():
 
 def test_a_new_try_need_not_be_announced():
     text = "12 - 8 = 4 (left: 4 5 11)\n8 / 12 = 2/3 (left: 2/3 5 11)\nWait.\n11 - 5 = 6 (left: 6 8 12)"
-    found = verdicts(TOT.format("5 8 11 12"), text, monitor=countdown(dead_ends=False))
-    assert [type(verdict) for verdict in found] == [Pass] * 3
+    step_verdicts = verdicts(TOT.format("5 8 11 12"), text, monitor=countdown(dead_ends=False))
+    assert [type(verdict) for verdict in step_verdicts] == [Pass] * 3
 
 
 def test_step_after_wrong_state_is_unknown():
     text = "12 - 8 = 5 (left: 5 5 11)\n5 + 5 = 10 (left: 10 11)"
-    found = verdicts(TOT.format("5 8 11 12"), text)
-    assert isinstance(found[0], Violation)
-    assert isinstance(found[1], Unknown)
+    step_verdicts = verdicts(TOT.format("5 8 11 12"), text)
+    assert isinstance(step_verdicts[0], Violation)
+    assert isinstance(step_verdicts[1], Unknown)
 
 
 @pytest.mark.parametrize(
@@ -275,9 +275,9 @@ def test_feedback_never_contains_a_solution():
 def test_alternative_step_formats_are_read():
     text = "7 + 5 = 12, left 3 12\n12 × 3 = 36, left 36\n36 is not 24, again\n7 - 5 = 2, left 3 2\n2 × 3 = 6, left 7"
     prompt = "Make 24 from 3 5 7. Use each number once."
-    found = judged(prompt, text, "reasoning", countdown(dead_ends=False))
-    assert [type(verdict) for _, verdict in found] == [Pass] * 3 + [Violation]
-    assert found[3][1].why == "the numbers left are not 7"
+    judgements = judged(prompt, text, "reasoning", countdown(dead_ends=False))
+    assert [type(verdict) for _, verdict in judgements] == [Pass] * 3 + [Violation]
+    assert judgements[3][1].why == "the numbers left are not 7"
     assert kinds("Get 36 with + - × / from 3, 5 and 7, each used once.", "Answer: 7 + 5 = 12, 12 × 3 = 36") == [Pass]
 
 
@@ -355,9 +355,9 @@ def written(tree):
 @given(trees)
 def test_expressions_have_their_value(tree):
     text, value = written(tree)
-    found = read_whole(tokenize(text))
-    assert found is not None
-    assert found.value == value
+    expression = read_whole(tokenize(text))
+    assert expression is not None
+    assert expression.value == value
 
 
 @given(st.text(alphabet="0123456789+-*/()= .,left:\\frac{}xAnswer", max_size=80))

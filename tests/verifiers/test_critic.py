@@ -30,7 +30,7 @@ def tried(answer, monitor=None):
 
 def test_objection_is_violation_marked_as_opinion():
     one = tried(WRONG)
-    assert [(found.quote, found.why) for found in one.found] == [("Ann is", f"She is not. ({OPINION})")]
+    assert [(violation.quote, violation.why) for violation in one.found] == [("Ann is", f"She is not. ({OPINION})")]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ class TestAnotherModel:
     def test_critic_prompt_contains_task_and_earlier_text(self, judge):
         made = judge(WRONG)
         [one] = try_monitor_sync(critic(model="local", criterion="Is it Ann?"), [TRACE])
-        assert [found.quote for found in one.found] == ["Ann is"]
+        assert [violation.quote for violation in one.found] == ["Ann is"]
         asked = made[-1].fork_requests[0].prompt[1].content
         assert (
             asked.index("Who?") < asked.index("It was Ann.") < asked.index("Ann is tall.") < asked.index("Is it Ann?")

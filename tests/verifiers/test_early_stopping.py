@@ -31,13 +31,13 @@ def tokens(text, logprob=-0.01, top=()):
 
 def probe(monitor, *replies):
     tracker = monitor.extractor.parse
-    state, found = tracker.start(None), []
+    state, verdicts = tracker.start(None), []
     for number, said in enumerate(replies):
         reply = Reply(said) if isinstance(said, str) else said
         state, (claim,) = tracker.step(state, reply, Segment("text", Span(9 * number, 9 * number + 4), "reasoning"))
         assert claim.span == Span(9 * number + 4, 9 * number + 4)
-        found.append(monitor.verifier.check(claim))
-    return found
+        verdicts.append(monitor.verifier.check(claim))
+    return verdicts
 
 
 class Probed(ScriptedModel):

@@ -10,7 +10,7 @@ ASKED = "What is 17 * 24?"
 
 
 def is_answer_verified(text: str, prompt: str = ASKED) -> bool:
-    verdicts = [found.verdict for found in judge(text, prompt)]
+    verdicts = [statement.verdict for statement in judge(text, prompt)]
     passes = [verdict for verdict in verdicts if isinstance(verdict, Pass)]
     return len(passes) == len(verdicts) and any(verdict.scope == "answer" for verdict in passes)
 

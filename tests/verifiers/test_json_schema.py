@@ -36,16 +36,16 @@ def test_a_whole_document_is_judged_by_the_library() -> None:
 
 def test_a_pattern_is_judged_when_its_string_ends() -> None:
     schema = {"properties": {"a": {"pattern": "^x"}, "b": {"anyOf": [{"pattern": "^x"}, {"type": "null"}]}}}
-    (found,) = verdicts(json_schema(schema=schema), '{"b": "y", "a": "xy", "a')[:1]
-    assert found == Pass("the string matches its pattern")
+    (pattern_pass,) = verdicts(json_schema(schema=schema), '{"b": "y", "a": "xy", "a')[:1]
+    assert pattern_pass == Pass("the string matches its pattern")
     verdict = verdicts(json_schema(schema=schema), '{"a": "yx", "c": [')[0]
     assert isinstance(verdict, Violation)
     assert verdict.witness == "it must match ^x"
 
 
 def test_the_empty_pattern_matches_each_string() -> None:
-    found = verdicts(json_schema(schema={"properties": {"a": {"pattern": ""}}}), '{"a": "hello", "b": 2}')
-    assert found == [Pass("the string matches its pattern"), Pass("the whole document is valid by the schema")]
+    passes = verdicts(json_schema(schema={"properties": {"a": {"pattern": ""}}}), '{"a": "hello", "b": 2}')
+    assert passes == [Pass("the string matches its pattern"), Pass("the whole document is valid by the schema")]
 
 
 FENCED = 'Here it is:\n\n```json\n{"name": "Ann"}\n```\nand\n```python\n{5}\n```\n```JSON\n{"age": 1}\n```\n'
@@ -120,9 +120,9 @@ def test_arguments_of_written_calls_are_judged(text: str, whys: list[str], doubt
         result = run.drain()
     assert [record.why for record in result.violations] == whys
     verdicts = [record.outcome.verdict for record in result.checks if isinstance(record.outcome, Judged)]
-    found = [verdict.why for verdict in verdicts if isinstance(verdict, Unknown)]
-    assert len(found) == len(doubts)
-    assert all(doubt in why for doubt, why in zip(doubts, found, strict=True))
+    reasons = [verdict.why for verdict in verdicts if isinstance(verdict, Unknown)]
+    assert len(reasons) == len(doubts)
+    assert all(doubt in why for doubt, why in zip(doubts, reasons, strict=True))
 
 
 def test_tool_call_arguments_are_judged() -> None:

@@ -61,13 +61,13 @@ REFUTED = [
 
 @pytest.mark.parametrize(("text", "at", "why"), REFUTED)
 def test_invalid_prefix_is_refuted_at_its_error(text: str, at: str | None, why: str) -> None:
-    found = read(PERSON, text)
+    refutation = read(PERSON, text)
     if at is None:
-        assert found is None
+        assert refutation is None
         return
-    assert found is not None
-    assert why in found[1]
-    assert text[: found[0]] == at
+    assert refutation is not None
+    assert why in refutation[1]
+    assert text[: refutation[0]] == at
 
 
 def test_alternatives_are_remembered_across_values() -> None:
@@ -81,9 +81,9 @@ def test_alternatives_are_remembered_across_values() -> None:
     assert read(kinds, '{"kind": "dot", "x": 1}') is None
     assert read(kinds, '{"x": "a", "kind": "text"}') is None
     assert read(kinds, '{"kind": "dot", "x": "') == (22, "there cannot be a string here, but a number")
-    found = read(kinds, '{"x": 1, "kind": "t')
-    assert found is not None
-    assert found[0] == 19
+    refutation = read(kinds, '{"x": 1, "kind": "t')
+    assert refutation is not None
+    assert refutation[0] == 19
 
 
 def test_surrogate_pairs_are_one_character() -> None:
@@ -183,11 +183,11 @@ def is_valid(schema: Any, value: Any) -> bool:
 def test_no_prefix_of_a_valid_document_is_refuted(schema: Any, value: Any, plain: bool, size: int) -> None:  # noqa: FBT001
     valid = is_valid(schema, value)
     text = json.dumps(value, ensure_ascii=plain, indent=None if plain else 1)
-    found = read(schema, text, size)
+    refutation = read(schema, text, size)
     if valid:
-        assert found is None
+        assert refutation is None
     sizes = [read(schema, text, other) for other in (1, len(text))]
-    assert [other is None for other in sizes] == [found is None] * 2
+    assert [other is None for other in sizes] == [refutation is None] * 2
 
 
 @settings(max_examples=100, deadline=None)
@@ -195,9 +195,9 @@ def test_no_prefix_of_a_valid_document_is_refuted(schema: Any, value: Any, plain
 def test_invalid_document_is_refuted_by_its_end(schema: Any, value: Any) -> None:
     valid = is_valid(schema, value)
     assume(isinstance(value, dict | list))
-    found = verdicts(json_schema(schema=schema, where="answer"), json.dumps(value))
+    all_verdicts = verdicts(json_schema(schema=schema, where="answer"), json.dumps(value))
     # The library stops at the first failure, so it may refute a value before it follows such a schema without end.
-    assume(not any(isinstance(verdict, Unknown) and "without end" in verdict.why for verdict in found))
-    assert {type(verdict) for verdict in found} <= {Pass, Violation}
-    assert isinstance(found[-1], Pass if valid else Violation)
-    assert not valid or all(isinstance(verdict, Pass) for verdict in found)
+    assume(not any(isinstance(verdict, Unknown) and "without end" in verdict.why for verdict in all_verdicts))
+    assert {type(verdict) for verdict in all_verdicts} <= {Pass, Violation}
+    assert isinstance(all_verdicts[-1], Pass if valid else Violation)
+    assert not valid or all(isinstance(verdict, Pass) for verdict in all_verdicts)

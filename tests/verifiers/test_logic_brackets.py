@@ -46,13 +46,13 @@ def told(given_, stacks, *, numbered=True):
 @given(sequences(), st.booleans())
 def test_right_stacks_pass(sequence, numbered):
     given_, stacks = sequence
-    found = [
+    verdicts = [
         verdict
         for line in judged(PROMPT.format(" ".join(given_)), told(*sequence, numbered=numbered))
         for _, verdict in line
     ]
-    assert len(found) == 2 * len(given_) + 1 + 3 * bool(stacks[-1])
-    assert all(isinstance(verdict, Pass) for verdict in found)
+    assert len(verdicts) == 2 * len(given_) + 1 + 3 * bool(stacks[-1])
+    assert all(isinstance(verdict, Pass) for verdict in verdicts)
 
 
 @settings(deadline=None, max_examples=40)
@@ -63,8 +63,8 @@ def test_any_wrong_stack_is_refuted_and_repaired(sequence, data):
     # A stack that is written from its top is another spelling.
     wrong = data.draw(st.text("([{<", max_size=5).filter(lambda text: text not in (stacks[at], stacks[at][::-1])))
     lines = told(given_, [*stacks[:at], wrong, *stacks[at + 1 :]])
-    found = judged(PROMPT.format(" ".join(given_)), lines)
-    bad = [(quote, verdict) for quote, verdict in found[at + 1] if isinstance(verdict, Violation)]
+    line_verdicts = judged(PROMPT.format(" ".join(given_)), lines)
+    bad = [(quote, verdict) for quote, verdict in line_verdicts[at + 1] if isinstance(verdict, Violation)]
     ((quote, verdict),) = bad
     assert quote == (" ".join(wrong) or "empty")
     # The last stack would tell the answer.

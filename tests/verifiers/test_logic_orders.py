@@ -193,9 +193,9 @@ def test_contradicting_line_is_refuted(line, quote):
 
 
 def test_nonexistent_place_is_refuted():
-    found = judged(PROMPT, ["So from left to right: first is the red book, then fifth can be any book."])[0]
-    assert [type(verdict) for _, verdict in found] == [Pass, Violation]
-    assert found[1][1].why == "there are 3 places, and so no place 5"
+    judgements = judged(PROMPT, ["So from left to right: first is the red book, then fifth can be any book."])[0]
+    assert [type(verdict) for _, verdict in judgements] == [Pass, Violation]
+    assert judgements[1][1].why == "there are 3 places, and so no place 5"
 
 
 def test_ordinals_count_as_the_last_list_did():

@@ -143,14 +143,16 @@ WORLDS = [
 @settings(deadline=None, max_examples=40)
 @given(st.lists(STATEMENTS, min_size=1, max_size=4), STATEMENTS)
 def test_classes_are_decided_as_in_every_world(premises, conclusion):
-    found = make_world(tuple(premises))
+    known_world = make_world(tuple(premises))
     left = [(world, tom) for world, tom in WORLDS if all(holds(each, world, tom) for each in premises)]
-    assert (found is not None) == bool(left)
-    if found is None or not conclusion.names <= set(found.names):
+    assert (known_world is not None) == bool(left)
+    if known_world is None or not conclusion.names <= set(known_world.names):
         return
-    if conclusion.quantity not in {"is", "is not"} or conclusion.one in dict(found.people):
+    if conclusion.quantity not in {"is", "is not"} or conclusion.one in dict(known_world.people):
         held = {holds(conclusion, world, tom) for world, tom in left}
-        assert found.status(conclusion) == ("open" if len(held) > 1 else "follows" if held.pop() else "contradicts")
+        assert known_world.status(conclusion) == (
+            "open" if len(held) > 1 else "follows" if held.pop() else "contradicts"
+        )
 
 
 @pytest.mark.parametrize(
@@ -209,9 +211,9 @@ CATS = "Facts: All cats are mammals. No mammals are reptiles. Tom is a cat. Is i
     ],
 )
 def test_conclusions_and_answers_are_judged(text, line, kind):
-    found = [verdict for _, verdict in judged(text, [line])[0]]
-    assert found
-    assert {type(verdict) for verdict in found} == {kind}
+    verdicts = [verdict for _, verdict in judged(text, [line])[0]]
+    assert verdicts
+    assert {type(verdict) for verdict in verdicts} == {kind}
 
 
 @pytest.mark.parametrize(

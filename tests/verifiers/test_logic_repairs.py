@@ -51,13 +51,13 @@ def test_repair_names_item_in_full_and_passes(kind, form, seed):
         f"Alice and Bob swap places: Alice: {say(things[1])}, Bob: {say(things[0])}.",
         f"Bob and Claire swap places: {', '.join(f'{name}: {say(thing)}' for name, thing in zip(NAMES, said, strict=True))}.",
     ]
-    found = judged(prompt(things), lines)[2]
-    [(quote, verdict)] = [each for each in found if isinstance(each[1], Violation)]
+    judgements = judged(prompt(things), lines)[2]
+    [(quote, verdict)] = [each for each in judgements if isinstance(each[1], Violation)]
     assert quote == say(said[who])
     assert verdict.repair == say(right[who])
     mended = lines[2].replace(f"{NAMES[who]}: {quote}", f"{NAMES[who]}: {verdict.repair}")
     again = judged(prompt(things), [*lines[:2], mended])[2]
-    assert len(again) == len(found)
+    assert len(again) == len(judgements)
     assert all(isinstance(each, Pass) for _, each in again)
 
 

@@ -60,9 +60,9 @@ def procedure(words):
 @given(WORDS)
 def test_a_right_procedure_passes(words):
     lines = procedure(words)
-    found = judged(" ".join(words), lines)
-    assert all(found), lines
-    assert all(isinstance(verdict, Pass) for line in found for _, verdict in line), (lines, found)
+    line_verdicts = judged(" ".join(words), lines)
+    assert all(line_verdicts), lines
+    assert all(isinstance(verdict, Pass) for line in line_verdicts for _, verdict in line), (lines, line_verdicts)
 
 
 @settings(deadline=None, max_examples=40)
@@ -86,8 +86,8 @@ def test_a_chain_passes_only_in_order(words, random):
     listed = list(words)
     random.shuffle(listed)
     said = " < ".join(f'"{word}"' for word in listed)
-    (found,) = judged(" ".join(words), [f"We now have: {said}."])[0]
-    assert isinstance(found[1], Pass if listed == sorted(words) else Violation)
+    (judgement,) = judged(" ".join(words), [f"We now have: {said}."])[0]
+    assert isinstance(judgement[1], Pass if listed == sorted(words) else Violation)
 
 
 @settings(deadline=None, max_examples=40)
@@ -160,8 +160,8 @@ def test_other_lines_are_unknown(line):
 
 def test_unlisted_word_is_unknown_before_the_answer():
     lines = ['The first letter: "aple": "a" (1).', 'Hence, we have "aple" < "avocado" < "fig" < "pear" < "plum".']
-    found = judged(GIVEN, [*lines, "The answer is aple avocado fig pear plum"])
-    assert [[type(verdict) for _, verdict in line] for line in found] == [[Pass], [Unknown], [Violation]]
+    line_verdicts = judged(GIVEN, [*lines, "The answer is aple avocado fig pear plum"])
+    assert [[type(verdict) for _, verdict in line] for line in line_verdicts] == [[Pass], [Unknown], [Violation]]
     assert refuted(GIVEN, ['Hence, we have "avocado" < "aple" < "fig" < "pear" < "plum".']) == [0]
 
 

@@ -68,9 +68,9 @@ def test_right_stories_pass(story):
     states = played(count, pairs)
     answer = "ABCDE"[states[-1][0]]
     lines = [*told(style, pairs, states), f"At the end of the game, {NAMES[0]} has it. So the answer is ({answer})"]
-    found = [verdict for line in judged(prompt(count, pairs), lines) for _, verdict in line]
-    assert len(found) == count * len(states) + 1
-    assert all(isinstance(verdict, Pass) for verdict in found), (lines, found)
+    verdicts = [verdict for line in judged(prompt(count, pairs), lines) for _, verdict in line]
+    assert len(verdicts) == count * len(states) + 1
+    assert all(isinstance(verdict, Pass) for verdict in verdicts), (lines, verdicts)
 
 
 @settings(deadline=None, max_examples=40)
@@ -86,9 +86,9 @@ def test_any_changed_value_is_refuted_at_its_span(story, data):
     # With initials, a list like that at the start may be one of the options.
     assume(style != "bare" or all(state != states[0] for state in (*states[1:at], *changed[1 : at + 1])))
     lines = told(style, pairs, changed)
-    found = judged(prompt(count, pairs), lines)
-    bad = [(quote, verdict) for quote, verdict in found[at] if isinstance(verdict, Violation)]
-    assert all(not isinstance(verdict, Violation) for line in found[:at] for _, verdict in line)
+    line_verdicts = judged(prompt(count, pairs), lines)
+    bad = [(quote, verdict) for quote, verdict in line_verdicts[at] if isinstance(verdict, Violation)]
+    assert all(not isinstance(verdict, Violation) for line in line_verdicts[:at] for _, verdict in line)
     (quote, verdict), *more = bad
     assert not more
     assert quote.endswith(THINGS[wrong].split()[0] if style != "said" else THINGS[wrong])
@@ -105,8 +105,8 @@ def test_each_other_answer_is_refuted(story):
     count, pairs, _ = story
     right = played(count, pairs)[-1][0]
     for option in range(count):
-        (found,) = judged(prompt(count, pairs), [f"So the answer is ({'ABCDE'[option]})"])[0]
-        assert isinstance(found[1], Pass if option == right else Violation)
+        (judgement,) = judged(prompt(count, pairs), [f"So the answer is ({'ABCDE'[option]})"])[0]
+        assert isinstance(judgement[1], Pass if option == right else Violation)
 
 
 class Game(RuleBasedStateMachine):
@@ -127,8 +127,8 @@ class Game(RuleBasedStateMachine):
     def the_last_state_is_known(self):
         if self.pairs:
             says = ", ".join(f"{NAMES[who]} has the {thing}" for who, thing in self.held.items())
-            found = judged(prompt(4, self.pairs), [f"At the end, {says}."])[0]
-            assert [type(verdict) for _, verdict in found] == [Pass] * 4
+            judgements = judged(prompt(4, self.pairs), [f"At the end, {says}."])[0]
+            assert [type(verdict) for _, verdict in judgements] == [Pass] * 4
 
 
 TestGame = Game.TestCase
@@ -158,14 +158,14 @@ def test_listed_swaps_do_not_advance_the_state():
         "At the start: Alice: red, Bob: blue, Claire: pink.",
         "Alice and Bob swap: Alice: red",
     ]
-    found = judged(PROMPT, lines)
-    assert isinstance(found[1][0][1], Unknown)
+    line_verdicts = judged(PROMPT, lines)
+    assert isinstance(line_verdicts[1][0][1], Unknown)
     assert refuted(PROMPT, lines) == [3]
 
 
 def test_swap_out_of_order_is_unknown():
-    (found,) = judged(PROMPT, ["Alice and Claire swap balls: Alice: pink"])[0]
-    assert isinstance(found[1], Unknown)
+    (judgement,) = judged(PROMPT, ["Alice and Claire swap balls: Alice: pink"])[0]
+    assert isinstance(judgement[1], Unknown)
 
 
 def test_state_without_its_swap_may_be_later():

@@ -31,16 +31,16 @@ def judged(prompt, text, phase="answer"):
     watching = maze()
     prepared = watching.prepare(Task(prompt))
     assert prepared is not None
-    state, found, at = watching.extractor.start(prepared), [], 0
+    state, judgements, at = watching.extractor.start(prepared), [], 0
     for line in text.split("\n"):
         if line.strip():
             segment = Segment(line, Span(at, at + len(line)), phase)
             state, claims = watching.extractor.step(state, segment)
-            found += [
+            judgements += [
                 (text[claim.span.start : claim.span.end], watching.verifier.check(claim, prepared)) for claim in claims
             ]
         at += len(line) + 1
-    return found
+    return judgements
 
 
 def verdicts(prompt, text, phase="answer"):
@@ -55,10 +55,10 @@ def refuted(prompt, text, phase="answer"):
 
 
 def test_marked_path_is_read():
-    found = read_problem(RIGHT)
-    assert list(found.maze.path) == CELLS
-    assert (found.asked, found.options) == ("right turns", {"A": "3", "B": "5", "C": "2", "D": "8"})
-    assert found.maze.turns == ["left", "right", "right"]
+    problem = read_problem(RIGHT)
+    assert list(problem.maze.path) == CELLS
+    assert (problem.asked, problem.options) == ("right turns", {"A": "3", "B": "5", "C": "2", "D": "8"})
+    assert problem.maze.turns == ["left", "right", "right"]
 
 
 @pytest.mark.parametrize(
@@ -86,13 +86,13 @@ def test_legend_defines_the_signs():
         "- *: your starting point\n- #: your destination point\n- O: an open cell\n- X: a blocked cell\n\n"
         "Find the shortest path from * to # in the following grid:\n* O X\nX O O\nO X #\n"
     )
-    found = read_problem(prompt)
-    assert (found.maze.start, found.maze.goal, found.asked, found.distance) == ((0, 0), (2, 2), "moves", 4)
+    problem = read_problem(prompt)
+    assert (problem.maze.start, problem.maze.goal, problem.asked, problem.distance) == ((0, 0), (2, 2), "moves", 4)
 
 
 def test_x_may_be_a_wall():
-    found = read_problem("S.XX\n...X\nXX.G\nX is blocked. What is the minimum number of steps from S to G?")
-    assert (found.distance, found.asked, found.maze.path) == (5, "steps", ())
+    problem = read_problem("S.XX\n...X\nXX.G\nX is blocked. What is the minimum number of steps from S to G?")
+    assert (problem.distance, problem.asked, problem.maze.path) == (5, "steps", ())
 
 
 # --------------------------------------------------------------------------------------------------- moves
@@ -119,8 +119,8 @@ def steps(cells, ways, base=0):
 
 @pytest.mark.parametrize("base", [-1, 0, 1])
 def test_right_steps_pass_however_they_are_counted(base):
-    found = verdicts(RIGHT, steps(CELLS, WAYS, base))
-    assert [type(verdict) for verdict in found] == [Pass] * (1 + 5 * 8)
+    step_verdicts = verdicts(RIGHT, steps(CELLS, WAYS, base))
+    assert [type(verdict) for verdict in step_verdicts] == [Pass] * (1 + 5 * 8)
 
 
 @pytest.mark.parametrize(
@@ -141,9 +141,9 @@ def test_right_steps_pass_however_they_are_counted(base):
     ],
 )
 def test_right_moves_pass(text):
-    found = verdicts(RIGHT, text)
-    assert found
-    assert all(isinstance(verdict, Pass) for verdict in found), found
+    move_verdicts = verdicts(RIGHT, text)
+    assert move_verdicts
+    assert all(isinstance(verdict, Pass) for verdict in move_verdicts), move_verdicts
 
 
 @pytest.mark.parametrize(
@@ -165,8 +165,8 @@ def test_right_moves_pass(text):
     ],
 )
 def test_wrong_move_is_refuted_at_its_span(text, quote, why):
-    found = [(claim, verdict) for claim, verdict in judged(RIGHT, text) if isinstance(verdict, Violation)]
-    ((claim, verdict),) = found
+    violations = [(claim, verdict) for claim, verdict in judged(RIGHT, text) if isinstance(verdict, Violation)]
+    ((claim, verdict),) = violations
     assert verdict.why == why
     where = verdict.where or Span(0, len(claim))
     assert claim[where.start : where.end] == quote

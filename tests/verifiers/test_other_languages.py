@@ -170,12 +170,12 @@ def test_right_text_in_other_language_is_not_refuted(kind, number):
             [one] = try_monitor_sync(make(), [trace])
             assert one.troubles == ()
             assert one.aside == 0, "the prompt is none that it knows"
-            assert one.found == (), [(found.quote, found.why) for found in one.found]
+            assert one.found == (), [(violation.quote, violation.why) for violation in one.found]
 
 
 def test_terms_in_other_scripts_match_whole_words():
     monitor = terms(terms=("stra\u00dfe", "\u79d8\u5bc6"))
-    for text, found in (
+    for text, count in (
         ("Die STRA\u00dfE ist lang.\n", 1),
         ("Die Stra\u00dfen sind lang.\n", 0),
         ("\u8fd9\u662f \u79d8\u5bc6 \u3002\n", 1),
@@ -183,7 +183,7 @@ def test_terms_in_other_scripts_match_whole_words():
     ):
         trace = LabelledTrace(name="terms", turns=(Turn(prompt="Q", text=text),), label="unclear")
         [one] = try_monitor_sync(monitor, [trace])
-        assert len(one.found) == found, text
+        assert len(one.found) == count, text
 
 
 def test_a_critic_only_observes_in_any_language():

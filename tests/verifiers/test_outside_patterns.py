@@ -225,9 +225,9 @@ def test_slow_diagnostics_pattern_is_killed() -> None:
     monitor = command(argv=("python3", "-c", script, "{file}"), pattern=r"^(?P<message>(a+)+)$", sandbox="none")
     claim = next(iter(monitor.extractor(interwhen.Segment("x", interwhen.Span(0, 1), "answer"))))  # type: ignore[operator]
     begun = time.perf_counter()
-    found: Any = anyio.run(monitor.verifier.check, claim)  # type: ignore[arg-type]
+    verdict: Any = anyio.run(monitor.verifier.check, claim)  # type: ignore[arg-type]
     assert time.perf_counter() - begun < 60
-    assert "took too long" in found.why
+    assert "took too long" in verdict.why
 
 
 # ------------------------------------------------------------------ for every verifier
@@ -269,15 +269,15 @@ def test_every_verifier_declares_its_external_patterns() -> None:
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    found: set[str] = set()
+    patterns: set[str] = set()
     original = re._compile  # type: ignore[attr-defined]
 
     def compiled(pattern: Any, flags: Any) -> Any:
-        found.add(pattern if isinstance(pattern, str) else str(getattr(pattern, "pattern", pattern)))
+        patterns.add(pattern if isinstance(pattern, str) else str(getattr(pattern, "pattern", pattern)))
         return original(pattern, flags)
 
     monkeypatch.setattr(re, "_compile", compiled)
-    return found
+    return patterns
 
 
 def test_pattern_recorder_sees_re_calls(seen: set[str]) -> None:
@@ -314,7 +314,7 @@ ALLOWED = {
 
 
 def _made_patterns(path: Path) -> set[str]:
-    found = set()
+    makers = set()
     for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
@@ -325,23 +325,23 @@ def _made_patterns(path: Path) -> set[str]:
                         isinstance(pattern, ast.Name) and pattern.id.isupper()
                     )
                     if attr in _FUNCTIONS and not constant:
-                        found.add(function.name)
+                        makers.add(function.name)
                 case ast.Name(id="fnmatch"):
-                    found.add(f"{function.name} (fnmatch)")
+                    makers.add(f"{function.name} (fnmatch)")
                 case _:
                     pass
-    return found
+    return makers
 
 
 def test_re_is_used_only_with_constant_patterns() -> None:
     roots = (Path(interwhen_verifiers.__file__).parent, Path(interwhen.__file__).parent / "policy")
-    found = {
+    places = {
         f"{path.relative_to(root).as_posix()}:{name}"
         for root in roots
         for path in root.rglob("*.py")
         for name in _made_patterns(path)
     }
-    assert found == set(ALLOWED), "a pattern that is made at run time: match it with _re2.linear, or in a process"
+    assert places == set(ALLOWED), "a pattern that is made at run time: match it with _re2.linear, or in a process"
 
 
 # ------------------------------------------------------------------ names with stars
@@ -397,10 +397,10 @@ def test_an_allowed_reference_is_fetched_once() -> None:
                 self.send_header("Location", "/elsewhere.json")
                 self.end_headers()
                 return
-            found = {"/s/a.json": {"$ref": "b.json"}, "/s/b.json": {"type": "integer"}}[self.path]
+            schema = {"/s/a.json": {"$ref": "b.json"}, "/s/b.json": {"type": "integer"}}[self.path]
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(json.dumps(found).encode())
+            self.wfile.write(json.dumps(schema).encode())
 
         def log_message(self, *_arguments: Any) -> None:
             pass

@@ -26,7 +26,7 @@ def tried(monitor, text, seed=0):
 
 
 def quotes(monitor, text, seed=0):
-    return [found.quote for found in tried(monitor, text, seed).found]
+    return [violation.quote for violation in tried(monitor, text, seed).found]
 
 
 class TestTerms:
@@ -50,13 +50,13 @@ class TestTerms:
     def test_required_term_is_searched_in_whole_answer(self):
         monitor = terms(terms=("in conclusion",), must="present")
         one = tried(monitor, "<think>In conclusion</think>\nNo.\nNone.")
-        assert [found.why for found in one.found] == ["'in conclusion' must occur in the answer, and does not"]
+        assert [violation.why for violation in one.found] == ["'in conclusion' must occur in the answer, and does not"]
         assert tried(monitor, "Well.\nIn conclusion, yes.").passed == 1
 
     @pytest.mark.parametrize("scope", ["line", "sentence", "paragraph", "answer"])
     def test_scope_option_limits_a_match(self, scope):
-        found = quotes(terms(terms=("red fox",), scope=scope), "A red\nfox. Two.\n\nred\n\nfox")
-        assert found == {"line": [], "sentence": [], "paragraph": ["red\nfox"], "answer": ["red\nfox"]}[scope]
+        matches = quotes(terms(terms=("red fox",), scope=scope), "A red\nfox. Two.\n\nred\n\nfox")
+        assert matches == {"line": [], "sentence": [], "paragraph": ["red\nfox"], "answer": ["red\nfox"]}[scope]
 
     @given(st.integers())
     def test_matches_are_equal_for_any_chunking(self, seed):
@@ -100,7 +100,7 @@ class TestTerms:
 class TestRegex:
     def test_pattern_matches_are_violations_at_their_spans(self):
         one = tried(regex(patterns=(r"\d{3}-\d{4}", "^TODO")), "call 555-1234 now\nTODO: x\nnot TODO")
-        assert [(found.span, found.why) for found in one.found] == [
+        assert [(violation.span, violation.why) for violation in one.found] == [
             (Span(5, 13), r"'\\d{3}-\\d{4}' must not occur here"),
             (Span(18, 22), "'^TODO' must not occur here"),
         ]
@@ -140,12 +140,12 @@ def _segment(text, start=0):
 
 
 def claims_in(monitor, lines):
-    state, found, at = monitor.extractor.start(None), [], 0
+    state, line_claims, at = monitor.extractor.start(None), [], 0
     for line in lines:
         state, claims = monitor.extractor.step(state, _segment(line, at))
-        found.append(list(claims))
+        line_claims.append(list(claims))
         at += len(line) + 1
-    return found
+    return line_claims
 
 
 LIKE_WORDS = st.text(
@@ -164,8 +164,8 @@ class TestFewClaims:
 
     @pytest.mark.parametrize("make", MONITORS)
     def test_clean_lines_need_one_claim(self, make):
-        found = claims_in(make(), ["A plain line."] * 50)
-        assert [len(claims) for claims in found] == [1, *[0] * 49]
+        line_claims = claims_in(make(), ["A plain line."] * 50)
+        assert [len(claims) for claims in line_claims] == [1, *[0] * 49]
 
     @pytest.mark.parametrize("make", MONITORS)
     def test_a_clean_text_is_verified(self, make):

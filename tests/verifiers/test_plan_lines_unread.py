@@ -61,10 +61,10 @@ def test_actions_with_their_number_before_them_are_read():
 
 
 def test_wrong_action_in_other_spelling_is_refuted():
-    [found] = tried("Unstack(red, blue)\nPickUp(blue)\n", judge="steps").found
-    assert found.quote == "PickUp(blue)"
-    [found] = tried("Unstack red from blue\nPickup blue\n", judge="steps").found
-    assert found.quote == "Pickup blue"
+    [violation] = tried("Unstack(red, blue)\nPickUp(blue)\n", judge="steps").found
+    assert violation.quote == "PickUp(blue)"
+    [violation] = tried("Unstack red from blue\nPickup blue\n", judge="steps").found
+    assert violation.quote == "Pickup blue"
 
 
 UNREAD = [
@@ -132,8 +132,8 @@ def test_known_actions_in_other_words_are_read(form):
 def test_remark_on_state_may_follow_action(remark):
     first = "Unstack the red block from the blue block"
     assert tried(numbered((first + remark, *REST))).passed == 1
-    [found] = tried(numbered((first + remark, "Pick up the blue block")), judge="steps").found
-    assert found.quote == "Pick up the blue block"
+    [violation] = tried(numbered((first + remark, "Pick up the blue block")), judge="steps").found
+    assert violation.quote == "Pick up the blue block"
 
 
 @pytest.mark.parametrize(
@@ -212,8 +212,8 @@ def test_remarks_are_no_actions(line):
     plain = ["Unstack the red block from the blue block", *REST]
     text = f"{line}\n1. {plain[0]}\n{line}\n2. {plain[1]}\n{line}\n3. {plain[2]}\n{line}\n4. {plain[3]}\n"
     assert tried(text).passed == 1, tried(text).reasons
-    [found] = tried(f"1. {plain[0]}\n{line}\n2. {plain[2]}\n", judge="steps").found
-    assert found.quote == plain[2]
+    [violation] = tried(f"1. {plain[0]}\n{line}\n2. {plain[2]}\n", judge="steps").found
+    assert violation.quote == plain[2]
 
 
 @pytest.mark.fault("H6", injected="text after a plan", happens="unverified")
@@ -268,8 +268,8 @@ def test_states_that_are_numbered_are_no_actions():
         "   Resulting State: the hand is holding the red block\n2. Current State: the red block is held\n"
         "   Action: pick up the blue block\n"
     )
-    [found] = tried(text, judge="steps").found
-    assert found.quote == "pick up the blue block"
+    [violation] = tried(text, judge="steps").found
+    assert violation.quote == "pick up the blue block"
 
 
 @pytest.mark.parametrize(

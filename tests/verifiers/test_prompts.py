@@ -59,9 +59,9 @@ def rewritten(monitor, text, role):
 @pytest.mark.parametrize("kind", SECRETS)
 def test_secrets_are_detected_and_removed(kind):
     text = f"please use {SECRETS[kind]} for it"
-    found = list(find_secrets(said(text)))
-    assert any(one.why.startswith(kind) for one in found)
-    assert RANDOM[:12] not in str(found)
+    leaks = list(find_secrets(said(text)))
+    assert any(one.why.startswith(kind) for one in leaks)
+    assert RANDOM[:12] not in str(leaks)
     sent, _ = rewritten(secrets("rewrite"), text, "user")
     assert RANDOM[:12].lower() not in sent.lower()
     assert "pX9-qr7T" not in sent

@@ -26,11 +26,11 @@ def block(code, language="python"):
 
 def claims(texts, task=TASK):
     before = start(read_given(task))
-    found = []
+    all_claims = []
     for text in texts:
         before, more = step(before, Segment(text, Span(7, 7 + len(text)), "answer"))
-        found += more
-    return found
+        all_claims += more
+    return all_claims
 
 
 def verdict_on(*codes, task=TASK, **options):
@@ -394,8 +394,8 @@ def test_the_places_of_lines_survive_an_indented_fence():
     ],
 )
 def test_tests_are_read_from_task(text, programs):
-    found = read_given(text).programs
-    assert tuple(one for one in found if "yourself" not in one) == programs
+    task_programs = read_given(text).programs
+    assert tuple(one for one in task_programs if "yourself" not in one) == programs
 
 
 @given(st.text(alphabet="`~ \n>.assert()[]\"'=12", max_size=200))

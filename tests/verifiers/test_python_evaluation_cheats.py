@@ -92,8 +92,8 @@ CHEATS = {
 @pytest.mark.fault("G13", "code that writes its own verdict", "it cannot: values come out, and are compared outside")
 @pytest.mark.parametrize("name", CHEATS)
 def test_a_cheat_does_not_pass(name: str) -> None:
-    found = verdict_on(CHEATS[name], seconds=4.0)
-    assert isinstance(found, Violation | Unknown), found
+    verdict = verdict_on(CHEATS[name], seconds=4.0)
+    assert isinstance(verdict, Violation | Unknown), verdict
 
 
 def test_honest_code_passes_the_same_tests() -> None:
@@ -176,10 +176,10 @@ LEAKING = [
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_expected_value_never_enters_the_sandbox(program: str) -> None:
-    found = cases_of(program, frozenset("f"))
-    assert found.cases
-    assert not found.unreached
-    for case in found.cases:
+    test_cases = cases_of(program, frozenset("f"))
+    assert test_cases.cases
+    assert not test_cases.unreached
+    for case in test_cases.cases:
         for question in case.questions:
             assert str(SECRET) not in question.setup + question.expression
 
@@ -213,15 +213,15 @@ def test_nested_scopes_do_not_set_outer_variables(statement: str) -> None:
 
 
 def test_loop_over_empty_zip_asks_nothing() -> None:
-    found = cases_of("for pair in zip([], [1, 2]):\n    assert f(pair) == 0\nassert f(3) == 3\n", frozenset("f"))
-    assert [case.shown for case in found.cases] == ["f(3)"]
-    assert not found.unreached
+    test_cases = cases_of("for pair in zip([], [1, 2]):\n    assert f(pair) == 0\nassert f(3) == 3\n", frozenset("f"))
+    assert [case.shown for case in test_cases.cases] == ["f(3)"]
+    assert not test_cases.unreached
 
 
 @pytest.mark.parametrize("program", LEAKING)
 def test_inseparable_test_is_not_asked(program: str) -> None:
-    found = cases_of(program, frozenset("f"))
-    assert found == type(found)((), 1)
+    test_cases = cases_of(program, frozenset("f"))
+    assert test_cases == type(test_cases)((), 1)
     assert isinstance(verdict_on("def f(n): return n", f"```\n{program}\n```"), Unknown)
 
 
@@ -279,9 +279,9 @@ def test_true_assertions_pass(code: str, test: str) -> None:
     ],
 )
 def test_false_assertion_is_refuted(code: str, test: str, why: str) -> None:
-    found = verdict_on(code, f"```\nassert {test}\n```")
-    assert isinstance(found, Violation)
-    assert why in found.why
+    verdict = verdict_on(code, f"```\nassert {test}\n```")
+    assert isinstance(verdict, Violation)
+    assert why in verdict.why
 
 
 def test_tests_run_in_one_state() -> None:
@@ -318,11 +318,11 @@ STUB = 'from typing import List\n\n\ndef total(xs: List[int]) -> int:\n    """Ad
     ],
 )
 def test_body_is_joined_to_task_stub(task: str, body: str, kind: type) -> None:
-    found = verdict_on(body, task)
-    assert isinstance(found, kind), found
+    verdict = verdict_on(body, task)
+    assert isinstance(verdict, kind), verdict
     if body.endswith("(xs"):
-        assert isinstance(found, Violation)
-        assert found.why.startswith("line 1 of that code")
+        assert isinstance(verdict, Violation)
+        assert verdict.why.startswith("line 1 of that code")
 
 
 def test_complete_program_is_not_joined_to_stub() -> None:

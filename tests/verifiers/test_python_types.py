@@ -21,12 +21,12 @@ SKIPPED = not sys.platform.startswith("linux") or find_spec("mypy") is None
 
 def verdict_on(*codes):
     monitor = python(typecheck=True)
-    before, found = start(read_given(TASK)), []
+    before, claims = start(read_given(TASK)), []
     for code in codes:
         text = f"```python\n{code}\n```"
         before, more = step(before, Segment(text, Span(0, len(text)), "answer"))
-        found += more
-    return anyio.run(monitor.verifier.check, found[-1], monitor.prepare(Task(TASK)))
+        claims += more
+    return anyio.run(monitor.verifier.check, claims[-1], monitor.prepare(Task(TASK)))
 
 
 @pytest.mark.parametrize(

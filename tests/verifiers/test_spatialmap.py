@@ -31,16 +31,16 @@ def judged(prompt, text, phase="answer"):
     watching = spatialmap()
     prepared = watching.prepare(Task(prompt))
     assert prepared is not None
-    state, found, at = watching.extractor.start(prepared), [], 0
+    state, judgements, at = watching.extractor.start(prepared), [], 0
     for line in text.split("\n"):
         if line.strip():
             segment = Segment(line, Span(at, at + len(line)), phase)
             state, claims = watching.extractor.step(state, segment)
-            found += [
+            judgements += [
                 (text[claim.span.start : claim.span.end], watching.verifier.check(claim, prepared)) for claim in claims
             ]
         at += len(line) + 1
-    return found
+    return judgements
 
 
 def verdicts(prompt, text):
@@ -51,10 +51,14 @@ def verdicts(prompt, text):
 
 
 def test_a_map_and_its_question_are_read():
-    found = read_problem(DIRECTION)
-    assert found.names == ("Old Mill", "Blue Bakery", "Zoe's Zoo", "X-Y Gym")
-    assert (found.asked, found.names[found.one], found.names[found.other]) == ("direction", "Zoe's Zoo", "X-Y Gym")
-    assert found.options == {"A": "Northeast", "B": "Southeast", "C": "Northwest", "D": "Southwest"}
+    problem = read_problem(DIRECTION)
+    assert problem.names == ("Old Mill", "Blue Bakery", "Zoe's Zoo", "X-Y Gym")
+    assert (problem.asked, problem.names[problem.one], problem.names[problem.other]) == (
+        "direction",
+        "Zoe's Zoo",
+        "X-Y Gym",
+    )
+    assert problem.options == {"A": "Northeast", "B": "Southeast", "C": "Northwest", "D": "Southwest"}
     assert (read_problem(WHICH).asked, read_problem(WHICH).relation) == ("which", MapRelation(-1, -1))
     assert (read_problem(COUNT).asked, read_problem(COUNT).relation) == ("count", MapRelation(1, 1))
 
@@ -251,8 +255,8 @@ def test_possible_counts_agree_with_all_models(premises, other, relation):
         for east in easts
         for north in norths
     }
-    found = [order.status(place, relation, other) for place in range(3) if place != other]
-    assert counts == set(range(found.count("follows"), len(found) - found.count("contradicts") + 1))
+    statuses = [order.status(place, relation, other) for place in range(3) if place != other]
+    assert counts == set(range(statuses.count("follows"), len(statuses) - statuses.count("contradicts") + 1))
 
 
 def test_entailment_agrees_with_z3():

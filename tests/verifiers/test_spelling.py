@@ -21,8 +21,8 @@ from interwhen_verifiers._spelling import SHORTEST, Disguise, Skeleton, look_of
     ],
 )
 def test_disguised_word_is_located(text):
-    found = Skeleton(f"The {text} is long").find("password")
-    assert found == Disguise(4, 4 + len(text))
+    disguise = Skeleton(f"The {text} is long").find("password")
+    assert disguise == Disguise(4, 4 + len(text))
 
 
 @pytest.mark.parametrize("text", ["passwords", "mypassword", "pass or word", "pa", "12345678", "p-----a-----ssword"])
@@ -37,5 +37,5 @@ def test_short_words_are_not_searched():
 @given(st.text(max_size=40))
 def test_look_is_deterministic_and_spans_are_valid(text):
     assert look_of(text) == look_of(text)
-    found = Skeleton(text).find("password")
-    assert found is None or 0 <= found.start < found.end <= len(text)
+    disguise = Skeleton(text).find("password")
+    assert disguise is None or 0 <= disguise.start < disguise.end <= len(text)

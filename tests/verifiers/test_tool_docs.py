@@ -25,7 +25,7 @@ MODULES = ["_tools.history", "_json_schema.reader", "_json_schema.constraints", 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_patterns_are_linear(name: str) -> None:
-    found = vars(importlib.import_module(f"interwhen_verifiers.{name}"))
-    patterns = [value for value in found.values() if isinstance(value, re.Pattern)]
+    namespace = vars(importlib.import_module(f"interwhen_verifiers.{name}"))
+    patterns = [value for value in namespace.values() if isinstance(value, re.Pattern)]
     assert patterns
     assert [suspicious(pattern) for pattern in patterns] == [()] * len(patterns)

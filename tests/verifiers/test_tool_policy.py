@@ -75,13 +75,13 @@ def judged(prompt: Any, *calls: ToolCall, **options: Any) -> list[Verdict]:
     assert monitor.prepare is not None
     prepared = monitor.prepare(Task(prompt))
     assert isinstance(monitor.extractor, Tracker)
-    state, found, at = monitor.extractor.start(prepared), [], 0
+    state, verdicts, at = monitor.extractor.start(prepared), [], 0
     for call in calls:
         segment = Segment(call.text, Span(at, at + len(call.text)), "answer", call)
         at = segment.span.end
         state, claims = monitor.extractor.step(state, segment)
-        found += [monitor.verifier.check(claim, prepared) for claim in claims]  # type: ignore[call-arg]
-    return found  # type: ignore[return-value]
+        verdicts += [monitor.verifier.check(claim, prepared) for claim in claims]  # type: ignore[call-arg]
+    return verdicts  # type: ignore[return-value]
 
 
 LOOKED = (

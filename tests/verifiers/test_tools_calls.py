@@ -17,8 +17,8 @@ from interwhen_verifiers._tools.history import PastCall, read_history
 
 
 def tagged(text: str) -> Segment:
-    (found,) = segments(f"<tool_call>{text}</tool_call>", ToolCalls())
-    return found
+    (segment,) = segments(f"<tool_call>{text}</tool_call>", ToolCalls())
+    return segment
 
 
 @pytest.mark.parametrize("name", ["arguments", "parameters"])
@@ -106,7 +106,7 @@ def test_result_belongs_to_the_call_with_its_id() -> None:
 @pytest.mark.parametrize("bait", BAITS[::6])
 def test_reading_is_linear(bait: object) -> None:
     def read(text: str) -> object:
-        return [read_calls(found) for found in segments(f"<tool_call>{text}</tool_call>", ToolCalls())]
+        return [read_calls(segment) for segment in segments(f"<tool_call>{text}</tool_call>", ToolCalls())]
 
     assert measure(read, bait).ratio(2000) < 2.5  # type: ignore[arg-type]
     assert_quick(read, baits=[bait])  # type: ignore[list-item]

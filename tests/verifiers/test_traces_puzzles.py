@@ -24,16 +24,16 @@ def verdicts(monitor, prompt, text):
     prepared = monitor.prepare(Task(prompt))
     if prepared is None:
         return None
-    state, found, at = monitor.extractor.start(prepared), [], 0
+    state, judgements, at = monitor.extractor.start(prepared), [], 0
     for line in text.split("\n"):
         if line.strip():
             start = at + len(line) - len(line.lstrip())
             state, claims = monitor.extractor.step(
                 state, Segment(line.strip(), Span(start, start + len(line.strip())), "answer")
             )
-            found += [(claim.span, monitor.verifier.check(claim, prepared)) for claim in claims]
+            judgements += [(claim.span, monitor.verifier.check(claim, prepared)) for claim in claims]
         at += len(line) + 1
-    return found
+    return judgements
 
 
 def count(monitor, traces):
@@ -41,9 +41,9 @@ def count(monitor, traces):
     counts, flagged = Counter(), []
     for trace in traces:
         (turn,) = trace.turns
-        found = verdicts(monitor, turn.prompt, turn.text)
-        assert found is not None, trace.name
-        bad = [(span, verdict) for span, verdict in found if isinstance(verdict, Violation)]
+        judgements = verdicts(monitor, turn.prompt, turn.text)
+        assert judgements is not None, trace.name
+        bad = [(span, verdict) for span, verdict in judgements if isinstance(verdict, Violation)]
         counts[trace.label, bool(bad)] += 1
         if trace.label == "right" and bad:
             flagged.append(trace.name)

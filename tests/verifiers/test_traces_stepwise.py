@@ -49,17 +49,17 @@ def test_chain_without_mistake_needs_right_answer(tmp_path):
         {"id": "2", **chain, "first_error": -1, "final_correct": False},
         {"id": "3", **chain, "first_error": 1, "final_correct": True},
     )
-    found = list(bigbench_mistake(tmp_path))
-    assert [each.label for each in found] == ["right", "unclear", "wrong"]
-    span = found[2].mistake.span
-    assert found[2].turns[0].text[span.start : span.end] == "Two."
+    traces = list(bigbench_mistake(tmp_path))
+    assert [each.label for each in traces] == ["right", "unclear", "wrong"]
+    span = traces[2].mistake.span
+    assert traces[2].turns[0].text[span.start : span.end] == "Two."
 
 
 @pytest.mark.parametrize(
     ("name", "most"), [("gsm8k", 4), ("processbench", 0)]
 )  # the four of GSM8K are equations that are false as written
 def test_arithmetic_false_alarms_stay_within_known_count(name, most):
-    found = score(try_monitor_sync("arithmetic", read_traces(public_set(name), name)))
-    assert found.false_interrupts.hits <= most
-    assert found.before == 0
-    assert found.troubles == 0
+    scores = score(try_monitor_sync("arithmetic", read_traces(public_set(name), name)))
+    assert scores.false_interrupts.hits <= most
+    assert scores.before == 0
+    assert scores.troubles == 0

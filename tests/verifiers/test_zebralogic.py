@@ -58,14 +58,14 @@ def verdicts(text: str, prepared: Prepared | None = None) -> list[Verdict]:
     assert prepared is not None
     tracker = zebralogic().extractor
     assert isinstance(tracker, Tracker)
-    state, found, at = tracker.start(prepared), [], 0
+    state, all_verdicts, at = tracker.start(prepared), [], 0
     for line in text.splitlines(keepends=True):
         if line.strip():
             segment = Segment(line.rstrip("\n"), Span(at, at + len(line.rstrip("\n"))), "answer")
             state, claims = tracker.step(state, segment)
-            found += [check(claim, prepared) for claim in claims]
+            all_verdicts += [check(claim, prepared) for claim in claims]
         at += len(line)
-    return found  # type: ignore[return-value]
+    return all_verdicts  # type: ignore[return-value]
 
 
 def test_clues_are_read_and_determine_one_arrangement() -> None:
@@ -142,8 +142,8 @@ def test_a_puzzle_is_read_once_by_each_thread(monkeypatch: pytest.MonkeyPatch) -
     prepared = prepare(Task(PUZZLE))
     del read[:]
     monkeypatch.setattr("interwhen_verifiers.puzzles.zebralogic._LAST", threading.local())
-    found = [verdicts(line, prepared) for line in (*wrong, *wrong[::-1], *wrong)]
-    assert len([each for some in found for each in some if isinstance(each, Violation)]) >= 12
+    line_verdicts = [verdicts(line, prepared) for line in (*wrong, *wrong[::-1], *wrong)]
+    assert len([each for some in line_verdicts for each in some if isinstance(each, Violation)]) >= 12
     assert len(read) == 1
 
 

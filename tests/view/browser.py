@@ -16,15 +16,15 @@ PAGE = Path(__file__).parents[2] / "interwhen" / "view" / "page"
 
 def chromium():
     pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    found = (
+    executable = (
         os.environ.get("INTERWHEN_CHROMIUM")
         or shutil.which("chromium")
         or shutil.which("chromium-browser")
         or shutil.which("google-chrome")
     )
-    if found is None:
+    if executable is None:
         pytest.skip("no browser: install Debian's chromium")
-    return found
+    return executable
 
 
 def expect(subject, message=None):

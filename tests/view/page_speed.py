@@ -117,8 +117,8 @@ def replies():
 
 def spent(session):
     """Return the seconds that the main thread of a page has spent on script, style and layout, and on all tasks."""
-    found = {one["name"]: one["value"] for one in session.send("Performance.getMetrics")["metrics"]}
-    return sum(found[name] for name in ("ScriptDuration", "LayoutDuration", "RecalcStyleDuration")), found[
+    metrics = {one["name"]: one["value"] for one in session.send("Performance.getMetrics")["metrics"]}
+    return sum(metrics[name] for name in ("ScriptDuration", "LayoutDuration", "RecalcStyleDuration")), metrics[
         "TaskDuration"
     ]
 
@@ -142,13 +142,13 @@ def look(browser, url, ready, measure, opening=None):
         page.evaluate(opening)
     page.locator(ready).first.wait_for(timeout=60_000)
     opened = spent(session)[0] * 1e3
-    found = page.evaluate(measure)
+    measurements = page.evaluate(measure)
     context.close()
     return {
         "open, script and layout": opened,
-        "scroll, p99 of a frame": percentile(found["scroll"], 0.99),
-        "scrub, p95 of a move": percentile(found["scrub"], 0.95),
-        "elements": found["elements"],
+        "scroll, p99 of a frame": percentile(measurements["scroll"], 0.99),
+        "scrub, p95 of a move": percentile(measurements["scrub"], 0.95),
+        "elements": measurements["elements"],
     }
 
 
@@ -222,15 +222,15 @@ def main():
         if given.against is not None:
             longest = "open_(RUNS.map((run, i) => [run.tape?.length ?? JSON.stringify(run).length, i]).sort((a, b) => b[0] - a[0])[0][1])"
             arms["sketch"] = lambda: look(browser, given.against.resolve().as_uri(), "#rows .r", SKETCH, longest)
-        found = {arm: [] for arm in arms}
+        arm_rows = {arm: [] for arm in arms}
         rng = random.Random(0)
         for _ in range(given.pairs):
             for arm in rng.sample(list(arms), len(arms)):
-                found[arm].append(arms[arm]())
-                say(f"{arm}: {', '.join(f'{what} {value:.1f}' for what, value in found[arm][-1].items())}")
-        found["page"].append(follow(browser, path, folder, given.seconds))
+                arm_rows[arm].append(arms[arm]())
+                say(f"{arm}: {', '.join(f'{what} {value:.1f}' for what, value in arm_rows[arm][-1].items())}")
+        arm_rows["page"].append(follow(browser, path, folder, given.seconds))
         browser.close()
-    show(found)
+    show(arm_rows)
 
 
 def long_run(path):
@@ -238,13 +238,13 @@ def long_run(path):
     return record(path, list(replies()), size=4)
 
 
-def show(found):
+def show(arm_rows):
     """Print the medians, with the least and the greatest value, and whether each bar is met."""
     missed = 0
-    say(f"{'':32}{'bar':>16}" + "".join(f"{arm:>28}" for arm in found))
+    say(f"{'':32}{'bar':>16}" + "".join(f"{arm:>28}" for arm in arm_rows))
     for what, (bar, unit) in BARS.items():
         cells = []
-        for arm, rows in found.items():
+        for arm, rows in arm_rows.items():
             values = [row[what] for row in rows if what in row]
             if not values:
                 cells.append("")

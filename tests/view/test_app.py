@@ -83,7 +83,7 @@ async def test_reconnected_reader_misses_no_part(folder, tmp_path):
     name = run_id(path)
 
     async def events(since, until):
-        found = []
+        live_events = []
         async with (
             client(app) as http,
             http.stream("GET", f"/runs/{name}/live", headers={"last-event-id": str(since)}) as answer,
@@ -94,11 +94,11 @@ async def test_reconnected_reader_misses_no_part(folder, tmp_path):
                     key, _, value = line.partition(": ")
                     event[key] = value
                 elif event:
-                    found.append(event)
+                    live_events.append(event)
                     if until(event):
-                        return found
+                        return live_events
                     event = {}
-        return found
+        return live_events
 
     # The transport of these tests gives an answer once it is complete, so the run ends before anybody asks.
     path.write_bytes(data)
@@ -118,8 +118,8 @@ async def test_reconnected_reader_misses_no_part(folder, tmp_path):
 @pytest.mark.anyio
 async def test_page_reads_journal_once_for_opening_and_following(folder, monkeypatch):
     path = folder / "repaired.journal"
-    found, decode = [], _rebuilt_run.decode
-    monkeypatch.setattr(_rebuilt_run, "decode", lambda payload: found.append(payload) or decode(payload))
+    payloads, decode = [], _rebuilt_run.decode
+    monkeypatch.setattr(_rebuilt_run, "decode", lambda payload: payloads.append(payload) or decode(payload))
     app = pages(folder)
     async with client(app) as http:
         for _ in range(2):  # two browsers
@@ -127,11 +127,11 @@ async def test_page_reads_journal_once_for_opening_and_following(folder, monkeyp
             rest = await http.get(f"/runs/{run_id(path)}/live", params={"from": str(whole["offset"])})
             assert "event: over" in rest.text
             assert "event: part" not in rest.text
-    assert len(found) == len(list(frames(path.read_bytes(), str(path))))
+    assert len(payloads) == len(list(frames(path.read_bytes(), str(path))))
 
 
 def middle_of(path, data):
-    seals = [found.end for found in frames(data, str(path)) if isinstance(decode(found.payload), SealRecord)]
+    seals = [frame.end for frame in frames(data, str(path)) if isinstance(decode(frame.payload), SealRecord)]
     return seals[(len(seals) - 1) // 2]
 
 
@@ -142,9 +142,9 @@ async def test_a_claim_is_verified_again(folder):
     async with client(pages(folder, verify=True)) as http:
         checks = (await http.get(f"/runs/{name}/timeline")).json()["checks"]
         wrong = next(int(index) for index, check in checks.items() if check["outcome"] == "violation")
-        found = (await http.post(f"/runs/{name}/verify", json={"check": wrong}, headers=headers)).json()
-        assert found["outcome"] == "violation"
-        assert "2788" in found["why"]
+        reply = (await http.post(f"/runs/{name}/verify", json={"check": wrong}, headers=headers)).json()
+        assert reply["outcome"] == "violation"
+        assert "2788" in reply["why"]
         assert (await http.post(f"/runs/{name}/verify", json={"check": 999}, headers=headers)).status_code == 422
         assert (await http.post(f"/runs/{name}/verify", json={"check": "x"}, headers=headers)).status_code == 400
         assert (await http.post(f"/runs/{name}/verify", json={"check": wrong})).status_code == 403

@@ -34,10 +34,10 @@ def blocks(page):
 def test_embedded_data_round_trips_and_closes_no_element():
     data = {"text": "|".join(HOSTILE)}
     page = render_page({"a": json.dumps(data).encode()}, [{"id": "a", "path": "</script>"}], title="<b>&")
-    found = blocks(page)
-    assert found["run-a"] == data
-    assert found["runs"] == [{"id": "a", "path": "</script>"}]
-    assert found["config"] == {"mode": "file"}
+    block_data = blocks(page)
+    assert block_data["run-a"] == data
+    assert block_data["runs"] == [{"id": "a", "path": "</script>"}]
+    assert block_data["config"] == {"mode": "file"}
     # The document's own elements, and no other.
     assert len(re.findall(r"<script", page)) == 4
     assert len(re.findall(r"</script", page, re.IGNORECASE)) == 4

@@ -254,17 +254,17 @@ def test_scrolling_uses_the_same_elements_again(watch, address, folder):
     session.send("Performance.enable")
 
     def counts():
-        found = {each["name"]: each["value"] for each in session.send("Performance.getMetrics")["metrics"]}
-        return [found[name] for name in ("LayoutCount", "RecalcStyleCount")]
+        metrics = {each["name"]: each["value"] for each in session.send("Performance.getMetrics")["metrics"]}
+        return [metrics[name] for name in ("LayoutCount", "RecalcStyleCount")]
 
     jumps = [number * 0.618 % 1 for number in range(30)]
     page.evaluate(SCROLLED, jumps)
     before = counts()
-    found = page.evaluate(SCROLLED, jumps)
+    scrolling = page.evaluate(SCROLLED, jumps)
     # At most one layout for each of the 60 frames, and a few for what the test does.
     assert all(after - begun <= 2 * len(jumps) + 5 for begun, after in zip(before, counts(), strict=True))
-    assert found["ordered"]
-    assert found["made"] == 0
+    assert scrolling["ordered"]
+    assert scrolling["made"] == 0
     # A step of one row writes one row: it moves to the other end, and its number, text, sign and place change.
     steps = page.evaluate(SCROLLED, [2000 + 20 * number for number in range(40)])
     back = page.evaluate(SCROLLED, [2800 - 20 * number for number in range(40)])
@@ -320,8 +320,8 @@ def test_one_cursor_steps_through_both_runs(watch, address, folder):
     written = re.compile(r"left .*?, ([\d,]+) characters; right .*?, ([\d,]+) characters")
 
     def lengths():
-        found = written.match(slider.get_attribute("aria-valuetext"))
-        return [int(each.replace(",", "")) for each in found.groups()]
+        match = written.match(slider.get_attribute("aria-valuetext"))
+        return [int(each.replace(",", "")) for each in match.groups()]
 
     # Two runs of other lengths are compared by their text: both stand at the same line.
     expect(page.get_by_role("button", name="same text")).to_have_attribute("aria-pressed", "true")
@@ -411,7 +411,7 @@ def test_page_without_server_shows_the_recheck_command(watch, address, folder):
 def test_a_growing_run_survives_a_dropped_connection(watch, folder, tmp_path):
     path = tmp_path / "growing.journal"
     data = (folder / "repaired.journal").read_bytes()
-    ends = [found.end for found in frames(data, str(path))]
+    ends = [frame.end for frame in frames(data, str(path))]
     sizes = [ends[len(ends) * part // 8] for part in range(2, 6)]
     path.write_bytes(data[: sizes[0]])
     asked, lost, last = [], [], {}
@@ -566,10 +566,10 @@ def test_axe_has_no_serious_finding(watch, address, folder, pair, colours):
 
     def examine(page, what):
         page.evaluate(source)
-        found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        report = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
         serious.extend(
             (what, rule["id"], [node["html"][:120] for node in rule["nodes"]][:3])
-            for rule in found["violations"]
+            for rule in report["violations"]
             if rule["impact"] in {"serious", "critical"}
         )
 

@@ -108,10 +108,10 @@ async def test_a_run_resumed_on_another_clock_is_shown(path):
 async def test_the_page_plays_the_recorded_order(path):
     await recorded(KINDS["slow checks"], path)
     form, model = assert_same_under_each_clock(path)
-    for index, (check, found) in enumerate(zip(form["checks"], model["checks"], strict=True)):
+    for index, (check, page_check) in enumerate(zip(form["checks"], model["checks"], strict=True)):
         first, last = check["number"], check["settled"]
-        assert found["judged"] == words_of(form, check)
-        for moment, chosen in zip(model["moments"], found["chosen"], strict=True):
+        assert page_check["judged"] == words_of(form, check)
+        for moment, chosen in zip(model["moments"], page_check["chosen"], strict=True):
             number = moment["number"]
             known = check["outcome"] if last <= number else "open"
             assert moment["outcomes"][index] == (None if number < first else known)
@@ -163,12 +163,12 @@ async def test_cached_violation_keeps_its_span(path):
     async with interwhen.run(model, "Q", monitors=[watch(remedy=Resample())], journal=path) as run:
         await run.drain()
     form, model = assert_same_under_each_clock(path)
-    found = [
+    violations = [
         (check["worker"], one["judged"], one["case"]["turns"][0]["text"])
         for check, one in zip(form["checks"], model["checks"], strict=True)
         if check["outcome"] == "violation"
     ]
-    assert found == [("inline", "1+1=3", line), ("cache", "1+1=3", line)]
+    assert violations == [("inline", "1+1=3", line), ("cache", "1+1=3", line)]
 
 
 def test_a_result_without_its_journal_is_shown(tmp_path):

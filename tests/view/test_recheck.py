@@ -44,8 +44,8 @@ async def test_recheck_judges_cut_text_once(tmp_path):
     recorded = json.loads(interwhen.journal.timeline(path).compact)
     form = await rechecked(path, "arithmetic")
 
-    def places(found):
-        return [(check["outcome"], check["key"], place_of(found, check)) for check in found["checks"]]
+    def places(run_form):
+        return [(check["outcome"], check["key"], place_of(run_form, check)) for check in run_form["checks"]]
 
     # The same monitor says the same of the same places, those of taken back text included.
     assert places(form) == places(recorded)
@@ -63,10 +63,10 @@ async def test_line_truncated_by_cut_is_not_judged(tmp_path):
         await run.drain()
     form = await rechecked(path, "arithmetic")
     assert "2 + 2 = 2" in form["text"]
-    found = [words(form, check) for check in form["checks"]]
-    assert ("violation", "1 + 1 = 3") in found
-    assert ("violation", "2 + 2 = 2") not in found
-    assert ("pass", "2 + 2 = 4") in found
+    outcomes = [words(form, check) for check in form["checks"]]
+    assert ("violation", "1 + 1 = 3") in outcomes
+    assert ("violation", "2 + 2 = 2") not in outcomes
+    assert ("pass", "2 + 2 = 4") in outcomes
 
 
 async def test_offsets_count_utf16_units(tmp_path):
@@ -83,9 +83,9 @@ async def test_feedback_that_was_appended_is_in_the_text(tmp_path):
     async with interwhen.run(model, "Q", monitors=monitors, journal=path) as run:
         await run.drain()
     form = await rechecked(path, "arithmetic")
-    found = [words(form, check) for check in form["checks"] if "span" in check]
-    assert ("violation", "1 + 1 = 3") in found
-    assert ("pass", "1 + 1 = 2") in found
+    outcomes = [words(form, check) for check in form["checks"] if "span" in check]
+    assert ("violation", "1 + 1 = 3") in outcomes
+    assert ("pass", "1 + 1 = 2") in outcomes
     assert "Wait, 1 + 1 is 2, not 3." in form["text"]
 
 

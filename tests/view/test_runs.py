@@ -93,14 +93,14 @@ def test_no_id_names_a_file_outside(folder):
 
 @pytest.fixture
 def decoded(monkeypatch):
-    found, decode = [], _rebuilt_run.decode
+    records, decode = [], _rebuilt_run.decode
 
     def counted(payload):
-        found.append(decode(payload))
-        return found[-1]
+        records.append(decode(payload))
+        return records[-1]
 
     monkeypatch.setattr(_rebuilt_run, "decode", counted)
-    return found
+    return records
 
 
 def standing_end(data, ends):
@@ -141,7 +141,7 @@ def test_parts_of_growing_journal_form_the_whole(folder, tmp_path):
 def test_followers_share_one_journal_reading(folder, tmp_path, decoded):
     path = tmp_path / "a.journal"
     data = (folder / "repaired.journal").read_bytes()
-    ends = [found.end for found in frames(data, str(path))]
+    ends = [frame.end for frame in frames(data, str(path))]
     middle = standing_end(data, ends)
     decoded.clear()
     path.write_bytes(data[: ends[middle]])
@@ -162,7 +162,7 @@ def test_followers_share_one_journal_reading(folder, tmp_path, decoded):
 def test_evicted_mark_is_rebuilt(folder, decoded):
     path = folder / "repaired.journal"
     data = path.read_bytes()
-    ends = [found.end for found in frames(data, str(path))]
+    ends = [frame.end for frame in frames(data, str(path))]
     growing = GrowingRun(path)
     growing.part(growing.mark(0))
     before = len(decoded)
@@ -194,7 +194,7 @@ def test_replaced_journal_is_shown_from_its_start(folder, tmp_path):
 def test_an_incomplete_record_may_be_overwritten(folder, tmp_path):
     path = tmp_path / "a.journal"
     data = (folder / "repaired.journal").read_bytes()
-    ends = [found.end for found in frames(data, str(path))]
+    ends = [frame.end for frame in frames(data, str(path))]
     cut = ends[standing_end(data, ends)]
     path.write_bytes(data[:cut] + b"\x00" * 30)
     growing = GrowingRun(path)

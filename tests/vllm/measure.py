@@ -160,8 +160,8 @@ async def measure(url: str, given: Sequence[Problem], at_once: int) -> Tally:
 def servers(names: Sequence[str]) -> Iterator[dict[str, str]]:
     with ExitStack() as stack:
         parsers = [VLLM[name] for name in names if name in VLLM]
-        found = stack.enter_context(vllm_servers(parsers)) if parsers else {}
-        urls = {f"vllm-{parser}": url for parser, url in found.items()}
+        vllm_urls = stack.enter_context(vllm_servers(parsers)) if parsers else {}
+        urls = {f"vllm-{parser}": url for parser, url in vllm_urls.items()}
         urls |= {name: stack.enter_context(llamacpp(name)) for name in names if name in LLAMACPP}
         yield urls
 

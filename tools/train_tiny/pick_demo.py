@@ -60,7 +60,7 @@ def suits(scene: Scene, worked: Worked, result: Result) -> bool:
 
 async def search(scene: Scene, tries: int, seed: int) -> list[Found]:
     rng = random.Random(f"{seed} {SCENES.index(scene)}")
-    found = list[Found]()
+    candidates = list[Found]()
     async with aclosing(interwhen.registry.load_model(MODEL)) as model:
         for _ in range(tries):
             worked = draw(totals, rng, "hard" if scene.ends == "abstained" else "test")
@@ -69,17 +69,17 @@ async def search(scene: Scene, tries: int, seed: int) -> list[Found]:
             result, surety = await perform(model, scene, worked)
             if suits(scene, worked, result):
                 interrupts = sum(violation.interrupted for violation in result.violations)
-                found.append(Found(surety, interrupts, result.text.count("\n"), worked.problem.prompt))
-    return sorted(found, reverse=True)
+                candidates.append(Found(surety, interrupts, result.text.count("\n"), worked.problem.prompt))
+    return sorted(candidates, reverse=True)
 
 
 async def main(tries: int, show: int, seed: int) -> None:
     for number, scene in enumerate(SCENES, start=1):
         if scene.monitor is None:
             continue
-        found = await search(scene, tries, seed)
-        print(f"\nRun {number} ({scene.monitor}): {len(found)} of {tries} problems end {scene.ends} as wanted")
-        for surety, interrupts, lines, problem in found[:show]:
+        candidates = await search(scene, tries, seed)
+        print(f"\nRun {number} ({scene.monitor}): {len(candidates)} of {tries} problems end {scene.ends} as wanted")
+        for surety, interrupts, lines, problem in candidates[:show]:
             print(f"  least probability {surety:.3f}, {interrupts} interrupts, {lines} lines: {problem}")
 
 
