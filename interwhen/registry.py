@@ -681,7 +681,7 @@ def is_safe_from_data(factory: Callable[..., Any]) -> bool:
 class LoadedFromData(NamedTuple):
     """The monitors for each of some specifications, or the reason why they may not be made."""
 
-    found: list[tuple[Monitor, ...] | UsageError]
+    monitors: list[tuple[Monitor, ...] | UsageError]
     seconds: float
     """How long it took to make them, without the import of their plug-ins."""
 

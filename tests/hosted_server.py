@@ -39,9 +39,9 @@ class Hosted:
         is_chat = request.path.endswith("/chat/completions")
         if not is_chat and not request.path.endswith("/responses"):
             return reply(404, b'{"error":{"message":"Not Found"}}')
-        found = self.refusal(body, is_chat=is_chat)
-        if found is not None:
-            return found
+        refusal = self.refusal(body, is_chat=is_chat)
+        if refusal is not None:
+            return refusal
         number = sum(bool(each.get("stream")) for each in self.accepted)
         self.accepted.append(body)
         text = self.answers[min(number, len(self.answers) - 1)] if body.get("stream") else self.fork
@@ -81,12 +81,12 @@ class Hosted:
         return None
 
     def usage(self):
-        found = {"prompt_tokens": 10, "completion_tokens": 20 + self.tokens, "total_tokens": 30 + self.tokens}
+        usage = {"prompt_tokens": 10, "completion_tokens": 20 + self.tokens, "total_tokens": 30 + self.tokens}
         if self.vendor == "openai":
-            found["completion_tokens_details"] = {"reasoning_tokens": self.tokens, "audio_tokens": 0}
+            usage["completion_tokens_details"] = {"reasoning_tokens": self.tokens, "audio_tokens": 0}
         if self.vendor == "gemini":
-            found["completion_tokens"] = 20
-        return found
+            usage["completion_tokens"] = 20
+        return usage
 
     def chat(self, body, text, call):
         head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": body["model"]}

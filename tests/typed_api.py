@@ -281,7 +281,9 @@ async def trial(monitor: Monitor) -> list[str]:
     total = score(try_monitor_sync(monitor, [trace, *read_traces("traces.jsonl")], on_trial=print))
     total = assert_trial("arithmetic", [trace], recall=0.9, false_interrupts=0.0)
     shares = [total.recall.low, total.recall.value or 0.0, total.check_ms.p99]
-    return [f"{one.found[0].why} {shares}" async for one in try_monitor(monitor, [trace], seed=3) if one.is_flagged]
+    return [
+        f"{one.violations[0].why} {shares}" async for one in try_monitor(monitor, [trace], seed=3) if one.is_flagged
+    ]
 
 
 def helpers(segment: Segment, pattern: re.Pattern[str]) -> Iterator[str]:

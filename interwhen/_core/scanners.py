@@ -54,7 +54,7 @@ class Scanner:
     reads_calls: bool = False
     """Whether the segments are tool calls."""
 
-    found: WrittenCalls | None = None
+    written: WrittenCalls | None = None
     """The calls in the last segment that was yielded; ``None``: the scanner does not read the calls."""
 
     looks_early: bool = False

@@ -170,7 +170,7 @@ def _phase_of(monitor: Monitor) -> PhaseFilter:
 
 
 def _share_scanners(monitors: Sequence[Monitor], offer: ToolOffer) -> tuple[SharedScanner, ...]:
-    # `offer` is given to each scanner.
+    # Monitors with the same trigger and phase share one scanner, so that the text is scanned once for all of them.
     groups: dict[tuple[Trigger, PhaseFilter], list[int]] = {}
     for number, monitor in enumerate(monitors):
         groups.setdefault((monitor.trigger, _phase_of(monitor)), []).append(number)
@@ -545,7 +545,7 @@ class Intake:
 
     def _due(self, span: Span, shared: SharedScanner) -> Due:
         transcript = self.transcript
-        written = shared.scanner.found
+        written = shared.scanner.written
         if written is not None:
             self._written[span] = written
         text = transcript.slice(span.start, span.end)

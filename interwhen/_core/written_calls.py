@@ -1173,7 +1173,7 @@ class CallScanner(Scanner):
             is_sure = not written.problem and all(call.kind == "function" for call in written.calls)
             if not is_sure and self._is_quoted(transcript, span.start):
                 written = None  # programs and explanations quote code with the names of tools
-        self.found = written
+        self.written = written
         return written is not None
 
     def _close(self) -> None:

@@ -299,13 +299,13 @@ class LoopBlocking:
     since the last such call; see :class:`Heartbeat`. It returns what is to be called on the loop for this, if anything.
     """
 
-    __slots__ = ("_logged", "_watch", "_when_starved", "found", "limit", "starved")
+    __slots__ = ("_logged", "_watch", "_when_starved", "blocked", "limit", "starved")
 
     def __init__(
         self, limit: float | None, when_starved: Callable[[float], Callable[[], object] | None] = lambda _seconds: None
     ) -> None:
         self.limit = limit if limit is not None else float("inf")
-        self.found: tuple[BlockedLoop, ...] = ()
+        self.blocked: tuple[BlockedLoop, ...] = ()
         """The records of calls that blocked the loop, in the order in which they were reported."""
         self._logged: set[str] = set()
         self._watch: WatchedLoop | None = None
@@ -341,10 +341,10 @@ class LoopBlocking:
         if blocked.what not in self._logged and len(self._logged) < MOST:
             self._logged.add(blocked.what)
             log_warning("loop.blocked", what=blocked.what, seconds=round(blocked.seconds, 3), where=blocked.where)
-        self.found = (*self.found, blocked)
-        if len(self.found) > MOST:
-            least = min(self.found, key=operator.attrgetter("seconds"))
-            self.found = tuple(each for each in self.found if each is not least)
+        self.blocked = (*self.blocked, blocked)
+        if len(self.blocked) > MOST:
+            least = min(self.blocked, key=operator.attrgetter("seconds"))
+            self.blocked = tuple(each for each in self.blocked if each is not least)
 
 
 # The clock of the running event loop, which may be asyncio, uvloop, trio or a loop with virtual time.

@@ -334,7 +334,7 @@ def _first(
         ) from error
     head, chain = preamble()
     first, chain = frame(payload, chain)
-    writer = _writer(settings, signer, keep=0, found=0, chain=chain, digest=link(b"", payload), head=head + first)
+    writer = _writer(settings, signer, keep=0, size=0, chain=chain, digest=link(b"", payload), head=head + first)
     return Recorder(settings, writer, core, signer)
 
 
@@ -414,7 +414,7 @@ def _next(settings: Journal, core: Core, journaled: Journaled) -> Recorder:
         settings,
         signer,
         keep=journaled.size,
-        found=journaled.size + journaled.left_out,
+        size=journaled.size + journaled.left_out,
         chain=journaled.chain,
         digest=journaled.digest,
     )
@@ -422,8 +422,8 @@ def _next(settings: Journal, core: Core, journaled: Journaled) -> Recorder:
 
 
 def _writer(
-    settings: Journal, signer: Signer | None, *, keep: int, found: int, chain: int, digest: bytes, head: bytes = b""
+    settings: Journal, signer: Signer | None, *, keep: int, size: int, chain: int, digest: bytes, head: bytes = b""
 ) -> JournalWriter:
-    file = (settings.store or Files()).open(settings.name, keep=keep, found=found)
+    file = (settings.store or Files()).open(settings.name, keep=keep, size=size)
     clerk = (settings.clerk or ThreadClerk)()
     return JournalWriter(settings, file, clerk, size=keep, chain=chain, digest=digest, head=head, signer=signer)

@@ -665,7 +665,7 @@ class Run:
             unread=upstream.unread,
             forks=self._jobs.forks,
             timing=self._meter.timing(now, upstream.ended_at, tuple(upstream.close_latency)),
-            blocked_loop=self._jobs.loop_blocking.found,
+            blocked_loop=self._jobs.loop_blocking.blocked,
             starved=self._jobs.loop_blocking.starved,
             wire=upstream.wire.report(),
             wasted=upstream.wire.wasted(now),

@@ -45,7 +45,7 @@ def monitors_of(records: Iterable[MonitorRecord], *, trust: bool = False) -> Cho
         return Chosen(load_monitors(specs), left_out, None)
     made: dict[str, Monitor] = {}
     loaded = load_from_data(specs)
-    for spec, monitors in zip(specs, loaded.found, strict=True):
+    for spec, monitors in zip(specs, loaded.monitors, strict=True):
         if isinstance(monitors, UsageError):
             why = str(monitors)[:_LONGEST_WHY]
             left_out.update((one.name, why) for one in records if one.untrusted_spec == spec)
@@ -56,7 +56,7 @@ def monitors_of(records: Iterable[MonitorRecord], *, trust: bool = False) -> Cho
 
 def monitors_named(text: str) -> Chosen:
     loaded = load_from_data([text])
-    [monitors] = loaded.found
+    [monitors] = loaded.monitors
     if isinstance(monitors, UsageError):
         raise monitors
     return Chosen(monitors, {}, loaded.seconds)

@@ -99,7 +99,7 @@ def _show_case(console: Console, tried: TrialResult, *, troubled: bool) -> None:
             console.print(Text(f"  {one_line(trouble.what, 300)}"), soft_wrap=True)
             _show_text(console, tried, trouble.turn, trouble.span)
         return
-    for violation in tried.found[:_EACH]:
+    for violation in tried.violations[:_EACH]:
         said = violation.why + (f" ({violation.witness})" if violation.witness else "")
         console.print(Text(f"  turn {violation.turn}, {violation.span.start}: {one_line(said, 300)}"), soft_wrap=True)
         _show_text(console, tried, violation.turn, violation.span)
@@ -107,7 +107,7 @@ def _show_case(console: Console, tried: TrialResult, *, troubled: bool) -> None:
     if mistake is not None:
         console.print(Text(f"  labelled, turn {mistake.turn}:", style="dim"))
         _show_text(console, tried, mistake.turn, mistake.span)
-    elif not tried.found:
+    elif not tried.violations:
         _show_text(console, tried, 0, Span(0, 0))
         reasons = f"; unknown: {one_line(tried.reasons[0])}" if tried.reasons else ""
         console.print(Text(f"  {tried.claims} claims{reasons}"), soft_wrap=True)

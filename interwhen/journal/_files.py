@@ -21,9 +21,9 @@ class Files:
 
         return Path(name).read_bytes()
 
-    def open(self, name: str, /, *, keep: int, found: int) -> LockedFile:
-        # See `LockedFile` for `keep`, `found` and the errors.
-        return LockedFile(name, keep=keep, found=found)
+    def open(self, name: str, /, *, keep: int, size: int) -> LockedFile:
+        # See `LockedFile` for `keep`, `size` and the errors.
+        return LockedFile(name, keep=keep, size=size)
 
 
 class LockedFile:
@@ -31,10 +31,10 @@ class LockedFile:
 
     # On POSIX systems, only its owner can read a file that this class creates.
 
-    def __init__(self, path: str, *, keep: int = 0, found: int = 0) -> None:
-        # For an existing one, the first `keep` bytes stay, and the rest is cut off; `found` is its size when it was
+    def __init__(self, path: str, *, keep: int = 0, size: int = 0) -> None:
+        # For an existing one, the first `keep` bytes stay, and the rest is cut off; `size` is its size when it was
         # read. Raises `JournalError` if the file cannot be opened, is locked by another run, has another size than
-        # `found`, cannot be cut, or (for a new journal) is a regular file that is not empty.
+        # `size`, cannot be cut, or (for a new journal) is a regular file that is not empty.
         flags = os.O_WRONLY | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         try:
             self._fd = os.open(path, flags if keep else flags | os.O_CREAT, 0o600)
@@ -42,7 +42,7 @@ class LockedFile:
             why = error.strerror if isinstance(error, OSError) else error
             raise JournalError(path, f"it must be a writable file, and is not ({why}): choose another path") from error
         try:
-            self._take(path, keep, found)
+            self._take(path, keep, size)
         except BaseException:
             os.close(self._fd)
             raise
@@ -233,10 +233,10 @@ class JournalStore(Protocol):
         """Return all bytes of the journal *name*. May raise :class:`OSError`."""
         ...
 
-    def open(self, name: str, /, *, keep: int, found: int) -> JournalFile:
+    def open(self, name: str, /, *, keep: int, size: int) -> JournalFile:
         """Return the file of the journal *name*: a new one (*keep* is 0), or an existing one to append to.
 
-        For an existing one, keep its first *keep* bytes, and cut off the rest; *found* is its size when it was read.
+        For an existing one, keep its first *keep* bytes, and cut off the rest; *size* is its size when it was read.
         May raise :class:`~interwhen.journal.JournalError`.
         """
         ...

@@ -40,7 +40,7 @@ class RawCalls:
         calls: list[ToolCall] = []
         other, at = "", 0
         for span in scanner.flush(transcript):
-            written = scanner.found
+            written = scanner.written
             if written is None or written.problem or not written.calls:
                 return RawAnswer(text, ())
             calls += written.calls

@@ -91,11 +91,9 @@ class Encoder:
         self._tests: dict[tuple[str, str], Any] = {}
         self._terms = 0
 
-    # Conditions on the data that hold for all rules.
-
     def domain(self) -> list[Term]:
-        # A text with allowed words is one of them, list lengths are within the bound, and different literal texts
-        # differ.
+        # What is true of any data, so that Z3 finds no counterexample that cannot occur: a text with allowed words is one
+        # of them, list lengths are within the bound, and different literal texts differ.
         terms = list(self._domains.values())
         if len(self._texts) > 1:
             terms.append(z3.Distinct(*self._texts.values()))

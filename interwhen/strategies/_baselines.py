@@ -109,22 +109,22 @@ class Vote:
             judgement = await context.judge(question, trace) if self.weighted != "not" else None
             drawn.append(_Voter(trace, question.answer(trace), judgement))
         winner = elected(drawn)
-        return Solution(trace=winner.trace, result=winner.found.result if winner.found else None)
+        return Solution(trace=winner.trace, result=winner.judgement.result if winner.judgement else None)
 
 
 @dataclass(frozen=True, slots=True)
 class _Voter:
     trace: Trace
     answer: str | None
-    found: Judgement | None
+    judgement: Judgement | None
 
     @property
     def weight(self) -> float:
-        if self.found is None:
+        if self.judgement is None:
             return 1.0
-        if self.found.verified:
+        if self.judgement.verified:
             return 2.0
-        return self.found.share * (0.1 if self.found.refuted else 1.0)
+        return self.judgement.share * (0.1 if self.judgement.refuted else 1.0)
 
 
 def elected(voters: Sequence[_Voter]) -> _Voter:

@@ -190,7 +190,7 @@ def cases(tried: Iterable[TrialResult]) -> Cases:
 
 def place(tried: TrialResult) -> Place:
     # `unknown` without a labelled mistake. If only the turn of the mistake is known, a violation in this turn is `at`.
-    mistake, first = tried.trace.mistake, tried.found[0]
+    mistake, first = tried.trace.mistake, tried.violations[0]
     if mistake is None:
         return "unknown"
     if first.turn != mistake.turn:
@@ -219,7 +219,7 @@ def _offset(trace: LabelledTrace, turn: int, at: int) -> int:
 
 
 def _decided(tried: TrialResult) -> int:
-    first: TrialViolation = tried.found[0]
+    first: TrialViolation = tried.violations[0]
     return _offset(tried.trace, first.turn, first.segment.end)
 
 
@@ -329,7 +329,7 @@ def _told(tried: Iterable[TrialResult], show: int) -> Iterator[str]:
 
 def _case(one: TrialResult) -> Iterator[str]:
     # repr() escapes control characters in the text of the model.
-    for violation in one.found[:2]:
+    for violation in one.violations[:2]:
         yield f"    {violation.why!r} in {_quoted(one, violation.turn, violation.span)}"
     for trouble in one.troubles[:2]:
         yield f"    {trouble.what[:300]!r}" + (
@@ -338,7 +338,7 @@ def _case(one: TrialResult) -> Iterator[str]:
     mistake = one.trace.mistake
     if mistake is not None and mistake.span is not None:
         yield f"    labelled: {_quoted(one, mistake.turn, mistake.span)}"
-    elif not one.found and not one.troubles:
+    elif not one.violations and not one.troubles:
         yield f"    {one.claims} claims, {one.unknown} unknown: {one.reasons[:3]!r}"
 
 

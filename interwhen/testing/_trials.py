@@ -167,7 +167,7 @@ class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
     """The results of a monitor on one trace."""
 
     trace: LabelledTrace
-    found: tuple[TrialViolation, ...] = ()
+    violations: tuple[TrialViolation, ...] = ()
     """The violations of claims that have a span, in the order of the text."""
     troubles: tuple[TrialProblem, ...] = ()
     """What failed, in any turn."""
@@ -193,7 +193,7 @@ class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_flagged(self) -> bool:
         """Whether a verifier refuted a claim that has a span, so that a run could have been interrupted."""
-        return bool(self.found)
+        return bool(self.violations)
 
     @property
     def is_verified(self) -> bool:
@@ -232,7 +232,7 @@ def segments(text: str, trigger: Trigger, *, phase: Phase = "answer") -> list[Se
     transcript.append(text, 0)
     scanner = scanner_for(trigger)
     spans = scanner.flush(transcript)
-    return [Segment(text[span.start : span.end], span, phase, None, scanner.found) for span in spans]
+    return [Segment(text[span.start : span.end], span, phase, None, scanner.written) for span in spans]
 
 
 async def try_monitor(
@@ -307,8 +307,8 @@ async def _try(
     broken = tuple(TrialProblem(turn=turn, span=None, what=what) for turn, what in watch.failed)
     return TrialResult(
         trace=trace,
-        found=tuple(
-            sorted(chain.from_iterable(tally.found for tally in tallies), key=lambda each: (each.turn, each.span))
+        violations=tuple(
+            sorted(chain.from_iterable(tally.violations for tally in tallies), key=lambda each: (each.turn, each.span))
         ),
         troubles=(*broken, *chain.from_iterable(tally.troubles for tally in tallies)),
         passed=sum(tally.passed for tally in tallies),
@@ -341,7 +341,7 @@ def _calls(turn: Turn) -> Iterator[Chunk]:
 class _TurnTally:
     """The violations, problems and counts of one turn."""
 
-    found: list[TrialViolation]
+    violations: list[TrialViolation]
     troubles: list[TrialProblem]
     reasons: list[str]
     seconds: list[float]
@@ -366,7 +366,7 @@ def _tally(number: int, turn: Turn, result: Result) -> _TurnTally:
             case Judged(verdict=Violation() as violation):
                 tally.violated += 1
                 if check.span is not None:
-                    tally.found.append(_found(number, text, check, check.span, violation))
+                    tally.violations.append(_found(number, text, check, check.span, violation))
             case outcome:
                 what = outcome_words(outcome).why
                 tally.troubles.append(TrialProblem(turn=number, span=check.span or check.segment, what=what))

@@ -33,7 +33,7 @@ class CallReader:
         calls: list[ToolCall] = []
         first = len(text)
         for span in scanner.flush(transcript):
-            written = scanner.found
+            written = scanner.written
             if written is not None and written.calls:
                 calls += written.calls
                 first = min(first, span.start)

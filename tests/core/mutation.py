@@ -162,7 +162,7 @@ class _Places(ast.NodeTransformer):
 
     def __init__(self, file: str, wanted: int = -1) -> None:
         self.file, self.wanted = file, wanted
-        self.found: list[Mutant] = []
+        self.mutants: list[Mutant] = []
         self._within: list[str] = []
         self._in_function = 0
         self._digest = ""
@@ -191,7 +191,7 @@ class _Places(ast.NodeTransformer):
             case _:
                 line = getattr(node, "lineno", 0)
                 for changed in _changes(node):
-                    if len(self.found) == self.wanted:
+                    if len(self.mutants) == self.wanted:
                         self._add(node, changed, line)
                         return ast.fix_missing_locations(ast.copy_location(changed, node))
                     self._add(node, changed, line)
@@ -216,16 +216,16 @@ class _Places(ast.NodeTransformer):
 
     def _add(self, node: ast.AST, changed: ast.AST, line: int) -> None:
         if self.wanted >= 0:
-            self.found.append(_ANY)  # only the number is needed: `ast.unparse` takes long
+            self.mutants.append(_ANY)  # only the number is needed: `ast.unparse` takes long
             return
         before, after = (ast.unparse(one).split("\n")[0] for one in (node, ast.fix_missing_locations(changed)))
         function = ".".join(self._within) if self._in_function else ""
         what = f"{before}  ->  {after}"
         self._same[function, what] += 1
         nth = self._same[function, what]
-        number = len(self.found)
+        number = len(self.mutants)
         lines = [each - self._first for each in range(self._lines[0], self._lines[1] + 1)]
-        self.found.append(Mutant(self.file, number, line, lines, function, self._digest, what, nth))
+        self.mutants.append(Mutant(self.file, number, line, lines, function, self._digest, what, nth))
 
 
 _ANY = Mutant("", 0, 0, [], "", "", "", 0)
@@ -256,7 +256,7 @@ def mutants() -> list[Mutant]:
     for name, source in _sources().items():
         places = _Places(name)
         places.visit(ast.parse(source))
-        all_mutants += places.found
+        all_mutants += places.mutants
     return all_mutants
 
 
@@ -264,7 +264,7 @@ def _mutated(mutant: Mutant) -> ast.Module:
     places = _Places(mutant.file, mutant.number)
     tree = places.visit(ast.parse(_sources()[mutant.file]))
     assert isinstance(tree, ast.Module)
-    assert len(places.found) > mutant.number
+    assert len(places.mutants) > mutant.number
     return ast.fix_missing_locations(tree)
 
 

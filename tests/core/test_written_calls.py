@@ -22,7 +22,7 @@ def found_in(text, offer):
     transcript = Transcript("answer")
     transcript.append(text, 1)
     scanner = scanner_for(ToolCalls(), offer)
-    return [scanner.found for _ in scanner.flush(transcript)]
+    return [scanner.written for _ in scanner.flush(transcript)]
 
 
 @pytest.mark.parametrize("name", READABLE)

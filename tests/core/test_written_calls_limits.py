@@ -333,5 +333,5 @@ def test_any_text_between_custom_tags_is_a_call(inner, names):
     scanner, transcript = scanner_of(NO_OFFER, ToolCalls("<q>", "</q>"))
     transcript.append(f"so <q>{inner}</q>", 1)
     assert len(list(scanner.feed(transcript))) == 1
-    assert [call.name for call in scanner.found.calls] == names
-    assert not scanner.found.problem
+    assert [call.name for call in scanner.written.calls] == names
+    assert not scanner.written.problem

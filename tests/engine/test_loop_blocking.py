@@ -378,7 +378,7 @@ def test_disabled_limit_records_nothing():
     blocking = LoopBlocking(None)
     blocking.start()
     blocking.stop()
-    assert blocking.found == ()
+    assert blocking.blocked == ()
     assert blocking.limit == float("inf")
 
 

@@ -100,23 +100,23 @@ async def test_slow_reader_gets_the_whole_stream(watchers, upstream, gateway):
             client.connect(("127.0.0.1", int(running.root.rpartition(":")[2])))
             client.settimeout(60)
             client.sendall(call({**ASK, "stream": True}))
-            found = bytearray()
+            received = bytearray()
             slow_until = time.monotonic() + 4.5
             while time.monotonic() < slow_until:
-                found += client.recv(1 << 16)
+                received += client.recv(1 << 16)
                 time.sleep(0.04)
             held_back_at = server.posts[0].generated
-            while not found.endswith(b"0\r\n\r\n"):
+            while not received.endswith(b"0\r\n\r\n"):
                 data = client.recv(1 << 20)
                 assert data, "it was cut off"
-                found += data
-            return held_back_at, bytes(found)
+                received += data
+            return held_back_at, bytes(received)
 
-    held_back_at, found = await anyio.to_thread.run_sync(read)
+    held_back_at, received = await anyio.to_thread.run_sync(read)
     assert held_back_at < 2000
     assert server.posts[0].generated >= 2000
-    assert found.count(b"xxx\\n") == 2000
-    assert b"data: [DONE]" in found
+    assert received.count(b"xxx\\n") == 2000
+    assert b"data: [DONE]" in received
     outcome = "steps verified" if watchers else "passed"
     assert running.metric(f'interwhen_calls_total{{api="chat",outcome="{outcome}"}}') == 1
 
@@ -176,13 +176,13 @@ async def test_overload_serves_clients_or_answers_429(upstream, gateway, record_
     server = upstream(held)
     running = gateway(server, watchers=[passing()], limits={"concurrent": 20, "waiting": 30, "wait_seconds": 600.0})
     body = json.dumps({**ASK, "stream": True}).encode()
-    found = await burst(running, 1000, body, answered)
-    record_property("tries", len(found))
-    served = [rest for status, _, rest in found if status == 200]
-    assert {status for status, _, _ in found} == {200, 429}
+    replies = await burst(running, 1000, body, answered)
+    record_property("tries", len(replies))
+    served = [rest for status, _, rest in replies if status == 200]
+    assert {status for status, _, _ in replies} == {200, 429}
     assert len(served) == 50
     assert all(b"[DONE]" in rest for rest in served)
-    turned_away = [(head, rest) for status, head, rest in found if status == 429]
+    turned_away = [(head, rest) for status, head, rest in replies if status == 429]
     assert all(b"retry-after: " in head and b'"too_many_requests"' in rest for head, rest in turned_away)
     assert len(server.posts) == len(served)
     running.idle()

@@ -37,12 +37,12 @@ def audited(tmp_path, gateway):
 @pytest.mark.parametrize("streamed", [True, False])
 @pytest.mark.parametrize("detail", ["brief", "full"])
 def test_call_id_matches_answer_event_and_record(streamed, detail, upstream, audited):
-    running, found = audited(upstream(corrected), watchers=[word(good="good")])
+    running, records = audited(upstream(corrected), watchers=[word(good="good")])
     traced = {"traceparent": f"00-{'a1' * 16}-{'b2' * 8}-01"}
     body = {**ASK, "stream": streamed, "interwhen": {"detail": detail}}
     with structlog.testing.capture_logs() as logs:
         answer = post(running, body, headers=traced)
-        [line] = found()
+        [line] = records()
     call_id = answer.headers["x-interwhen-call"]
     told = (sse(answer.text)[-2] if streamed else answer.json())["interwhen"]
     assert call_id == line["call_id"] == told["call_id"]
@@ -55,7 +55,7 @@ def test_call_id_matches_answer_event_and_record(streamed, detail, upstream, aud
 
 
 def test_passed_and_refused_calls_have_audit_records(upstream, audited):
-    running, found = audited(upstream(events(["x"], api="chat")), offers=[passing()])
+    running, records = audited(upstream(events(["x"], api="chat")), offers=[passing()])
     answers = [
         post(running, ASK),
         post(running, {**ASK, "interwhen": {"monitors": ["no-such"]}}),
@@ -64,7 +64,7 @@ def test_passed_and_refused_calls_have_audit_records(upstream, audited):
     ]
     ids = [answer.headers["x-interwhen-call"] for answer in answers]
     assert len(set(ids)) == 4
-    lines = found()
+    lines = records()
     assert [(line["call_id"], line["outcome"]) for line in lines] == list(
         zip(ids[:3], ("passed", "refused", "refused"), strict=True)
     )
@@ -72,9 +72,9 @@ def test_passed_and_refused_calls_have_audit_records(upstream, audited):
 
 def test_failed_and_abandoned_calls_are_audited(upstream, audited):
     refusing = upstream(reply(503, b'{"error": {"message": "busy"}}'))
-    running, found = audited(refusing, watchers=[passing()])
+    running, records = audited(refusing, watchers=[passing()])
     post(running, ASK)
-    assert [line["outcome"] for line in found()] == ["failed"]
+    assert [line["outcome"] for line in records()] == ["failed"]
     slow = upstream((*events(["one\n"], api="chat")[:-2], Sleep(60)))
     running.gateway.upstreams[0].url = slow.base_url
     client = socket.create_connection(("127.0.0.1", int(running.root.rpartition(":")[2])))
@@ -82,7 +82,7 @@ def test_failed_and_abandoned_calls_are_audited(upstream, audited):
     client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
     assert b"200" in client.recv(1024)
     client.close()
-    line = found()[-1]
+    line = records()[-1]
     assert (line["outcome"], line["checks"][0]["outcome"] if line["checks"] else "pass") == ("left", "pass")
 
 
@@ -117,13 +117,13 @@ def journaled(tmp_path, gateway):
 
 @pytest.mark.parametrize("streamed", [True, False])
 def test_journal_carries_the_call_id(streamed, upstream, journaled):
-    running, found = journaled(upstream(corrected), watchers=[word(good="good")])
+    running, journals = journaled(upstream(corrected), watchers=[word(good="good")])
     key = "sk-of-the-caller-0123"
     body = {**ASK, "stream": streamed, "interwhen": {"detail": "full"}}
     answer = post(
         running, body, headers={"authorization": f"Bearer {key}", "traceparent": f"00-{'a1' * 16}-{'b2' * 8}-01"}
     )
-    [path] = found()
+    [path] = journals()
     assert path.name == f"{answer.headers['x-interwhen-call']}.journal"
     assert str(path.parent) not in answer.text  # a client must not learn the directories of the host
     assert key.encode() not in path.read_bytes()
@@ -139,13 +139,13 @@ def test_journal_carries_the_call_id(streamed, upstream, journaled):
 def test_journal_names_configured_and_requested_monitors(upstream, journaled):
     server = upstream(events(["2 + 2 = 4\n"], api="chat"))
     offered = [{"name": "arithmetic", "label": "offered", "level": "locate"}]
-    running, found = journaled(
+    running, journals = journaled(
         server,
         monitors=["arithmetic:level=explain"],
         offers=[interwhen.load_monitor(each) for each in offered],
     )
     post(running, {**ASK, "interwhen": {"monitors": ["arithmetic", "offered"]}})
-    [path] = found()
+    [path] = journals()
     specs = [one.untrusted_spec for one in interwhen.journal.read_journal(path).header.monitors]
     assert [one.level for one in map(interwhen.load_monitor, specs)] == ["explain", "locate"]
 
@@ -169,11 +169,11 @@ def test_journal_failure_costs_no_call(upstream, journaled, tmp_path):
 
 
 def test_upstream_refusal_is_journaled_as_problem(upstream, journaled):
-    running, found = journaled(
+    running, journals = journaled(
         upstream(lambda _: reply(500, b"{}")),
         watchers=[word(good="good")],
         journal={"keep": "problems", "text": "redacted"},
     )
     assert post(running, ASK).status_code >= 500
-    [path] = found()
+    [path] = journals()
     assert [one.how for one in interwhen.journal.timeline(path).requests] == ["refused"]

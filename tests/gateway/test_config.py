@@ -38,19 +38,19 @@ def file(tmp_path):
 
 
 def test_settings_are_read_from_file(file):
-    found = load_config({}, path=file, environment={})
-    assert found.upstreams == ("http://one/v1", UpstreamConfig(url="http://two/v1", models=("gpt-*",)))
-    assert found.limits.concurrent == 7
-    assert found.budgets.remedies == 3
-    assert found.budgets.reconnects == 0  # not what an unsupervised run has
-    assert found.models[0].monitors == ()
+    config = load_config({}, path=file, environment={})
+    assert config.upstreams == ("http://one/v1", UpstreamConfig(url="http://two/v1", models=("gpt-*",)))
+    assert config.limits.concurrent == 7
+    assert config.budgets.remedies == 3
+    assert config.budgets.reconnects == 0  # not what an unsupervised run has
+    assert config.models[0].monitors == ()
 
 
 def test_flags_override_environment_which_overrides_file(file):
     environment = {"INTERWHEN_PORT": "1", "INTERWHEN_LIMITS_CONCURRENT": "9", "INTERWHEN_READING": "final"}
-    found = load_config({"port": 2, "limits.waiting": 5}, path=file, environment=environment)
-    assert (found.port, found.reading) == (2, "final")
-    assert (found.limits.concurrent, found.limits.waiting) == (9, 5)
+    config = load_config({"port": 2, "limits.waiting": 5}, path=file, environment=environment)
+    assert (config.port, config.reading) == (2, "final")
+    assert (config.limits.concurrent, config.limits.waiting) == (9, 5)
 
 
 def test_every_setting_has_a_variable():
@@ -75,10 +75,10 @@ def test_every_setting_has_a_variable():
         "INTERWHEN_SERVICE_PORT": "80",
         "HOME": "/",
     }
-    found = load_config({}, environment=environment)
-    assert found.upstreams == ("http://a/v1", "gpt-*=http://b/v1")
-    assert found.monitors == ({"name": "arithmetic", "level": "explain"},)
-    assert (found.locked, len(found.keys), found.patience.first_token) == (True, 2, 2.5)
+    config = load_config({}, environment=environment)
+    assert config.upstreams == ("http://a/v1", "gpt-*=http://b/v1")
+    assert config.monitors == ({"name": "arithmetic", "level": "explain"},)
+    assert (config.locked, len(config.keys), config.patience.first_token) == (True, 2, 2.5)
 
 
 def test_config_file_comes_from_variable_or_working_directory(file, monkeypatch):

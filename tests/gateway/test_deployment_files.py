@@ -35,16 +35,16 @@ def options(words):
     from interwhen.cli._serve import serve
 
     assert words[:2] == ["interwhen", "serve"]
-    found = dict(word.removeprefix("--").split("=", 1) for word in words[2:])
+    flags = dict(word.removeprefix("--").split("=", 1) for word in words[2:])
     names = {name.replace("_", "-") for name in inspect.signature(serve).parameters}
-    assert found.keys() <= names, names
-    return found
+    assert flags.keys() <= names, names
+    return flags
 
 
 def settings(text):
-    found = tomllib.loads(text)
-    load_config(found, environment={})
-    return found
+    table = tomllib.loads(text)
+    load_config(table, environment={})
+    return table
 
 
 def user_of_the_image():

@@ -174,12 +174,12 @@ def test_npm_sdk_works_through_the_gateway(npm_sdk, upstream, gateway):
         ["node", "ask.mjs"], cwd=npm_sdk, env=environment, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found["text"].endswith("good\ntwo\n")
-    assert found["told"]["result"]["type"] == "verified"
-    assert found["whole"] == "one\ngood\ntwo\n"
-    assert found["helper"].endswith("good\ntwo\n")
-    assert found["error"] == ["BadRequestError", 400, "unknown_monitor"]
+    report = json.loads(done.stdout)
+    assert report["text"].endswith("good\ntwo\n")
+    assert report["told"]["result"]["type"] == "verified"
+    assert report["whole"] == "one\ngood\ntwo\n"
+    assert report["helper"].endswith("good\ntwo\n")
+    assert report["error"] == ["BadRequestError", 400, "unknown_monitor"]
 
 
 @pytest.mark.slow

@@ -77,8 +77,8 @@ def test_split_word_does_not_change_the_verdict(cut, upstream, gateway):
         upstream(events([text[:cut], text[cut : cut + 6], text[cut + 6 :]], api="chat")), watchers=[monitor]
     )
     chunks = sse(post(running, {**ASK, "stream": True}).text)[:-1]
-    found = [e for c in chunks for e in c.get("interwhen", {}).get("events", ()) if e["type"] == "violation_found"]
-    assert [event["violation"]["key"] for event in found] == ["a BAD b"]
+    violations = [e for c in chunks for e in c.get("interwhen", {}).get("events", ()) if e["type"] == "violation_found"]
+    assert [event["violation"]["key"] for event in violations] == ["a BAD b"]
 
 
 @pytest.mark.fault(

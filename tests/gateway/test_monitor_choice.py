@@ -50,8 +50,8 @@ def test_request_selects_the_monitors(asked, names):
 
 
 def test_gateway_options_are_not_forwarded():
-    found = choose(chooser(), "org/m-7#careful", {"detail": "full"})
-    assert (found.body, found.model, found.changed, found.detail) == ({"model": "org/m-7"}, "org/m-7", True, "full")
+    choice = choose(chooser(), "org/m-7#careful", {"detail": "full"})
+    assert (choice.body, choice.model, choice.changed, choice.detail) == ({"model": "org/m-7"}, "org/m-7", True, "full")
     assert not choose(chooser()).changed
 
 
@@ -61,9 +61,9 @@ def test_request_overrides_model_rule_which_overrides_default():
         {"match": "*-base", "monitors": []},
     )
     who = chooser(models=rules)
-    found = choose(who, "qwen-9")
-    assert (found.names, found.settings.reading, found.detail) == ("careful", "final", "off")
-    assert found.settings.starts_in == "reasoning"
+    choice = choose(who, "qwen-9")
+    assert (choice.names, choice.settings.reading, choice.detail) == ("careful", "final", "off")
+    assert choice.settings.starts_in == "reasoning"
     assert choose(who, "x-base").names == "none"
     assert choose(who, "other").names == "arithmetic"
     assert choose(who, "qwen-9#arithmetic").names == "arithmetic"

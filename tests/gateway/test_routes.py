@@ -60,9 +60,9 @@ def test_route_table_decides_every_server_route(mode, upstream, gateway, record_
     counted = dict.fromkeys(("stored", "generated", "unknown"), 0)
     for method, path in ALL:
         before = len(server.requests)
-        found = found_of(method, path)
-        decision = "none" if found is None else DECISIONS[found.kind][mode]
-        if found is not None and found.kind == "supervised" and path != "/v1/chat/completions":
+        route = found_of(method, path)
+        decision = "none" if route is None else DECISIONS[route.kind][mode]
+        if route is not None and route.kind == "supervised" and path != "/v1/chat/completions":
             continue  # the other two need an answer of their own API, and are tested with it
         answer = httpx2.request(
             method, running.root + path.replace("{id}", "x-1"), json=ASK if method == "POST" else None, timeout=60
@@ -78,7 +78,7 @@ def test_route_table_decides_every_server_route(mode, upstream, gateway, record_
         if path != "/v1/models":
             assert answer.headers["x-interwhen-monitors"] == watched, (method, path)
         if decision == "pass unsupervised":
-            counted[found.kind] += 1
+            counted[route.kind] += 1
     assert {why: unsupervised(running, why) for why in counted} == counted
     assert (sum(counted.values()) > 10) == (mode == "passing")
 
@@ -130,11 +130,11 @@ SEGMENTS = st.text(st.sampled_from("abz09._:@~+-"), min_size=1, max_size=6)
 @example("moderations", "POST", ["x"])
 def test_subpath_of_route_is_another_route(path, method, more):
     inner = "/".join([path.replace("{id}", "x").replace("{path}", "x"), *more])
-    found = route_of(method, inner, inner)
+    route = route_of(method, inner, inner)
     if method != "GET" and not (method == "DELETE" and inner.startswith("models/")):
-        assert found.kind != "plain", inner
-    assert found.kind != "supervised"
-    if found.kind == "unknown":
+        assert route.kind != "plain", inner
+    assert route.kind != "supervised"
+    if route.kind == "unknown":
         assert "refuse" in DECISIONS["unknown"].values()
 
 
@@ -143,11 +143,11 @@ def test_spelling_variants_give_same_route(path, method, data):
     inner = path.replace("{id}", "x-1").replace("{path}", "org/model")
     want = route_of(method, inner, inner)
     upper = "".join(letter.upper() if data.draw(st.booleans()) else letter for letter in inner)
-    found = route_of(method, f"{upper}/", f"{upper}/")
-    assert found.kind == want.kind
-    assert found.api == want.api
-    if found.kind == "supervised":
-        assert found.path == want.path
+    route = route_of(method, f"{upper}/", f"{upper}/")
+    assert route.kind == want.kind
+    assert route.api == want.api
+    if route.kind == "supervised":
+        assert route.path == want.path
 
 
 def test_head_request_is_routed_like_get():
@@ -159,10 +159,10 @@ def test_head_request_is_routed_like_get():
 @given(st.text(max_size=40), st.sampled_from(["GET", "POST", "DELETE"]))
 @example("files/\u0664", "GET")
 def test_allowed_path_has_only_safe_ascii_characters(text, method):
-    found = route_of(method, text, text)
-    if found.kind != "unknown":
-        assert found.path.isascii()
-        assert not set(found.path) & set("?#%&;\\ \t\r\n\0")
+    route = route_of(method, text, text)
+    if route.kind != "unknown":
+        assert route.path.isascii()
+        assert not set(route.path) & set("?#%&;\\ \t\r\n\0")
 
 
 @pytest.mark.parametrize("kind", DECISIONS)

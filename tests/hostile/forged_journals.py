@@ -46,7 +46,7 @@ def honest(folder):
     journal.slot.called({}, has_problem=False)
     calls.close()
     for path in (*paths, *folder.glob("calls/*.journal")):
-        yield [msgspec.msgpack.decode(found.payload) for found in frames(path.read_bytes(), str(path))]
+        yield [msgspec.msgpack.decode(frame.payload) for frame in frames(path.read_bytes(), str(path))]
 
 
 def running(touched):
@@ -125,14 +125,14 @@ def written(trees):
 
 
 def heads(trees):
-    found = []
+    chains = []
 
     class Reading(rebuilt.RebuiltRun):
         __slots__ = ()
 
         def _compare(self, record):
             if isinstance(record, records.SealRecord):
-                found.append(self.core.checks.chain)
+                chains.append(self.core.checks.chain)
 
     try:
         header, *rest = [records.decode(msgspec.msgpack.encode(tree)) for tree in trees]
@@ -143,7 +143,7 @@ def heads(trees):
             past.read(one)
     except Exception:  # noqa: BLE001  (then the file contradicts itself already)
         pass
-    return found
+    return chains
 
 
 def forged(folder, planted, url, count, seed=36):

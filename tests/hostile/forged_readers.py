@@ -148,7 +148,7 @@ def read_all(folder, planted, count, seed):
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))  # a fault must not take the machine
     folder = Path(folder)
     (folder / "honest").mkdir(parents=True)
-    found, groups, warm = [], {}, False
+    outcomes, groups, warm = [], {}, False
     for number, (what, data) in enumerate(
         forged(folder / "honest", Path(planted), "http://127.0.0.1:9/v1", count, seed)
     ):
@@ -160,8 +160,10 @@ def read_all(folder, planted, count, seed):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(data)
         groups.setdefault(path.parent, []).append(what)
-        found += [read(path, name, what) for name in READERS]
+        outcomes += [read(path, name, what) for name in READERS]
     for group, whats in groups.items():
-        found += [read(group / "all", name, "; ".join(whats)) for name in READERS_OF_MANY]
+        outcomes += [read(group / "all", name, "; ".join(whats)) for name in READERS_OF_MANY]
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    sys.stdout.write(json.dumps({"wrong": [each for each in found if each], "read": len(found), "memory": memory}))
+    sys.stdout.write(
+        json.dumps({"wrong": [each for each in outcomes if each], "read": len(outcomes), "memory": memory})
+    )

@@ -26,12 +26,12 @@ OPERATORS = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__}
 
 
 def lines(dice):
-    found = []
+    written = []
     for _ in range(dice.randrange(2, 6)):
         one, other, sign = dice.randrange(2, 99), dice.randrange(2, 99), dice.choice("+-*")
         value = OPERATORS[sign](one, other) + (dice.random() < 0.15)
-        found.append(f"{dice.choice(('', 'so ', 'then '))}{one} {sign} {other} = {value}\n")
-    return "".join(found)
+        written.append(f"{dice.choice(('', 'so ', 'then '))}{one} {sign} {other} = {value}\n")
+    return "".join(written)
 
 
 def record(seed, path, **options):
@@ -131,7 +131,7 @@ def test_a_changed_field_is_refused(signed, key, tmp_path):
     for seed in range(COUNT):
         path = tmp_path / f"{seed}.journal"
         record(seed, path, **({"sign_with": key} if signed else {}))
-        payloads = [found.payload for found in frames(path.read_bytes(), "x")]
+        payloads = [frame.payload for frame in frames(path.read_bytes(), "x")]
         places = [
             (number, place)
             for number, payload in enumerate(payloads)
@@ -159,8 +159,8 @@ def test_a_file_that_was_made_again_names_nobody(tmp_path, key):
     for seed in range(COUNT):
         result = record(seed, tmp_path / f"{seed}.journal")
         if result.status == "verified":
-            found = verify(result.certificate, result.text)
-            assert (found.answer, found.signer) == ("unsigned", "")
-            assert "by" not in found.why.split()
+            verification = verify(result.certificate, result.text)
+            assert (verification.answer, verification.signer) == ("unsigned", "")
+            assert "by" not in verification.why.split()
             forged = msgspec.structs.replace(result.certificate, signer=Signer(key).public, signature="00" * 64)
             assert verify(forged, result.text).answer == "mismatch"

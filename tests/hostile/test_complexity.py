@@ -338,17 +338,17 @@ def test_no_shipped_regex_looks_dangerous():
 
     for name in SHIPPED:
         load_monitor(name)
-    found = {
+    dangerous = {
         (name, of): value
         for name, module in sorted(sys.modules.items())
         if name.partition(".")[0] in ("interwhen", "interwhen_verifiers")
         for of, value in vars(module).items()
         if isinstance(value, re.Pattern)
     }
-    assert ("interwhen_verifiers._arithmetic.tokens", "_PATTERN") in found
-    assert ("interwhen._types.segments", "_CONTROL") in found
+    assert ("interwhen_verifiers._arithmetic.tokens", "_PATTERN") in dangerous
+    assert ("interwhen._types.segments", "_CONTROL") in dangerous
     bad = {}
-    for place, pattern in found.items():
+    for place, pattern in dangerous.items():
         text = pattern.pattern if isinstance(pattern.pattern, str) else pattern.pattern.decode("latin-1")
         if reasons := suspicious(re.compile(text, pattern.flags & ~re.UNICODE)):
             bad[place] = reasons

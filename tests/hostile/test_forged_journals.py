@@ -37,7 +37,7 @@ def record(path, text, prompt, monitor):
 
 
 def taken_apart(path):
-    return [msgspec.msgpack.decode(found.payload) for found in frames(path.read_bytes(), str(path))]
+    return [msgspec.msgpack.decode(frame.payload) for frame in frames(path.read_bytes(), str(path))]
 
 
 def run(*arguments):
@@ -188,10 +188,10 @@ def planted(tmp_path):
 @pytest.mark.timeout(600)
 @pytest.mark.fault("H1", injected="80 forged journals, read in every way", happens="nothing that they name is used")
 def test_forged_journals_run_ask_and_open_nothing(tmp_path, planted):
-    found = read_all(tmp_path / "forged", planted)
-    assert not found["wrong"], "\n\n".join((*found["wrong"][:20], f"{len(found['wrong'])} findings"))
-    assert found["read"] >= COUNT * 15
-    assert found["memory"] < 2_000_000  # KiB
+    outcomes = read_all(tmp_path / "forged", planted)
+    assert not outcomes["wrong"], "\n\n".join((*outcomes["wrong"][:20], f"{len(outcomes['wrong'])} findings"))
+    assert outcomes["read"] >= COUNT * 15
+    assert outcomes["memory"] < 2_000_000  # KiB
     assert not (planted / "touched").exists()
 
 

@@ -64,9 +64,11 @@ def test_a_model_writing_our_markers_is_still_checked(level, delivery, record_pr
         driver.say(f"{line}\n", size=5)
         driver.end()
         driver.settle()
-        found = [record for record in driver.summary.violations if record.key == "2+2=5"] if driver.summary else None
+        violations = (
+            [record for record in driver.summary.violations if record.key == "2+2=5"] if driver.summary else None
+        )
         if delivery == "observe":
-            assert found, line
+            assert violations, line
             assert driver.summary.status == "unverified"
         else:
             assert driver.core.violations.remedies == 1, line

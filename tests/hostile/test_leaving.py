@@ -98,18 +98,18 @@ async def test_runs_sharing_configuration_do_not_affect_each_other(delay):
 
     rest = {name: value for name, value in options.items() if name != "monitors"}
     expected = {prompt: await alone(prompt) for prompt in replies}
-    found = {}
+    texts = {}
 
     async def together(prompt, after):
         await anyio.sleep(after)
         result, _ = await supervise(model, *options["monitors"], prompt=prompt, **rest)
-        found[prompt] = what_counts(result)
+        texts[prompt] = what_counts(result)
 
     async with anyio.create_task_group() as group:
         group.start_soon(together, "one", 0.0)
         group.start_soon(together, "two", delay)
-    assert found == expected
-    assert [found[prompt][0] for prompt in ("one", "two")] == ["unverified", "unverified"]
+    assert texts == expected
+    assert [texts[prompt][0] for prompt in ("one", "two")] == ["unverified", "unverified"]
     assert repr(options) == before
 
 

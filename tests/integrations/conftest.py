@@ -30,8 +30,8 @@ def anyio_backend():
 
 @pytest.fixture
 def server():
-    with start_blocking_portal() as portal, portal.wrap_async_context_manager(ScriptedServer(script)) as found:
-        yield found
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(ScriptedServer(script)) as scripted:
+        yield scripted
 
 
 @pytest.fixture
@@ -40,8 +40,8 @@ def endless():
         first, *_ = events(["17 * 24 = 408\n"], api="chat")
         return (first, Stall())
 
-    with start_blocking_portal() as portal, portal.wrap_async_context_manager(ScriptedServer(begin)) as found:
-        yield found
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(ScriptedServer(begin)) as scripted:
+        yield scripted
 
 
 @pytest.fixture

@@ -102,14 +102,14 @@ def by_openai_agents(endpoint, problem, options):
             agent = agents.Agent(name="a", model=supervise(bare, ["arithmetic"], **options), model_settings=settings)
             await agents.Runner.run(agent, problem)
 
-    found = Spans()
-    agents.set_trace_processors([found])
+    spans = Spans()
+    agents.set_trace_processors([spans])
     agents.set_tracing_disabled(False)  # another test may have switched it off
     try:
         anyio.run(ask)
     finally:
         agents.set_trace_processors([])
-    return found.facts
+    return spans.facts
 
 
 def by_smolagents(endpoint, problem, options):

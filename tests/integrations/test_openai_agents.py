@@ -36,10 +36,10 @@ class Spans(agents.TracingProcessor):
 
 @pytest.fixture
 def spans():
-    found = Spans()
-    agents.set_trace_processors([found])
+    recorded = Spans()
+    agents.set_trace_processors([recorded])
     agents.set_tracing_disabled(False)
-    yield found
+    yield recorded
     agents.set_trace_processors([])
 
 

@@ -60,9 +60,9 @@ async def test_compact_form_replays_to_the_run_text(name, path):
     assert model_tokens <= result.ledger.kept + result.ledger.discarded
     # Every check of the result is there, with its outcome, and stands.
     standing = [check for check in line.checks if check.cut is None and check.outcome is not None]
-    found = {(check.monitor, check.key, check.span): check.outcome for check in standing}
+    outcomes = {(check.monitor, check.key, check.span): check.outcome for check in standing}
     for record in result.checks:
-        assert found[record.monitor, record.key, record.span] == record.outcome
+        assert outcomes[record.monitor, record.key, record.span] == record.outcome
     assert [one.violation.remedy for one in line.remedies] == [
         record.remedy for record in result.violations if record.remedy is not None
     ]

@@ -79,10 +79,10 @@ async def test_each_call_writes_one_complete_journal(directory):
     assert names(here) == [f"{call_id}.journal"]
     path = files(here) / f"{call_id}.journal"
     assert result.journal.path == str(path)
-    found = read_journal(path)
-    assert (found.header.call.call_id, found.header.call.trace_id) == (call_id, "t" * 32)
-    assert found.result.text == result.text
-    assert found.call == {"call_id": call_id, "outcome": "steps verified"}
+    journal = read_journal(path)
+    assert (journal.header.call.call_id, journal.header.call.trace_id) == (call_id, "t" * 32)
+    assert journal.result.text == result.text
+    assert journal.call == {"call_id": call_id, "outcome": "steps verified"}
     assert interwhen.replay(path).differences == ()
     line = interwhen.journal.timeline(path)
     assert [one.remedy for one in line.remedies] == ["repair"]
@@ -239,8 +239,8 @@ async def test_damaged_call_journal_is_recovered_or_refused(text, directory, pat
                 with pytest.raises(JournalError):
                     list(frames(damaged, "x"))
                 continue
-            found = [entry.payload for entry in frames(damaged, "x")]
-            assert found == payloads[: sum(end <= at for end in ends)]
+            readable = [entry.payload for entry in frames(damaged, "x")]
+            assert readable == payloads[: sum(end <= at for end in ends)]
         if at % 97:
             continue
         path.write_bytes(data[:at])  # what is recovered from a file is what its records say
@@ -479,8 +479,8 @@ async def test_counters_are_recorded_on_change_and_at_end(directory):
     here = directory()
     call_id, result = await call(here, lines=("1+1=2\n", "2+2=5\n", *(f"{n}+1={n + 1}\n" for n in range(9))))
     here.close()
-    found = read_journal(files(here) / f"{call_id}.journal")
-    spent = [record for record in found.records if isinstance(record, SpentRecord)]
+    journal = read_journal(files(here) / f"{call_id}.journal")
+    spent = [record for record in journal.records if isinstance(record, SpentRecord)]
     # After the first text, after the stream was closed, and at the end.
     assert 2 <= len(spent) <= 5
     assert len(result.checks) > 10

@@ -12,8 +12,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "journal.md"
 
 def test_the_page_lists_every_setting_with_its_default():
     page = PAGE.read_text(encoding="utf-8").partition("## When the disk fails")[2]
-    found = re.findall(r"^\| `(\w+)` \|([^|]*)\|", page, re.MULTILINE)
-    rows = {name: default.strip() for name, default in found}
+    cells = re.findall(r"^\| `(\w+)` \|([^|]*)\|", page, re.MULTILINE)
+    rows = {name: default.strip() for name, default in cells}
     fields = {entry.name: entry.default for entry in dataclasses.fields(Journal)}
     assert rows.keys() == fields.keys()
     assert (rows["fsync"], float(rows["flush_seconds"]), float(rows["close_seconds"])) == (

@@ -35,11 +35,11 @@ async def test_truncated_file_gives_longest_whole_prefix(path, record_property):
             with pytest.raises(JournalError):
                 read_journal(path)
             continue
-        found = read_journal(path)
+        journal = read_journal(path)
         count = standing(whole[: sum(end <= size for end in ends)])
-        assert (found.header, *found.records) == tuple(whole[:count])
-        assert found.size == ends[count - 1]
-        assert found.left_out == size - found.size
+        assert (journal.header, *journal.records) == tuple(whole[:count])
+        assert journal.size == ends[count - 1]
+        assert journal.left_out == size - journal.size
 
 
 @pytest.mark.fault("P4", injected="one bit flipped in every byte", happens="the records before it are read, no more")
@@ -53,9 +53,9 @@ async def test_damaged_byte_ends_the_readable_part(path, record_property):
             with pytest.raises(JournalError):
                 read_journal(path)
         else:
-            found = read_journal(path)
+            journal = read_journal(path)
             count = standing(whole[: sum(end <= at for end in ends)])
-            assert (found.header, *found.records) == tuple(whole[:count])
+            assert (journal.header, *journal.records) == tuple(whole[:count])
 
 
 async def test_misplaced_record_ends_the_journal(path):
@@ -113,9 +113,9 @@ def test_untruncatable_damaged_end_is_an_error(path, monkeypatch):
     path.write_bytes(bytes(20))
     monkeypatch.setattr(os, "ftruncate", full)
     with pytest.raises(JournalError, match=r"its damaged end must be cut off, and cannot be \(Input/output error\)"):
-        LockedFile(str(path), keep=10, found=20)
+        LockedFile(str(path), keep=10, size=20)
     monkeypatch.undo()
-    LockedFile(str(path), keep=10, found=20).close()  # it is not left locked
+    LockedFile(str(path), keep=10, size=20).close()  # it is not left locked
     assert path.stat().st_size == 10
 
 
@@ -125,9 +125,9 @@ def test_frames_round_trip(payloads, junk):
     for payload in payloads:
         framed, chain = frame(payload, chain)
         data += framed
-    found = list(frames(data + junk, "x"))
-    assert [entry.payload for entry in found][: len(payloads)] == payloads
-    assert (found[len(payloads) - 1].end if payloads else START) == len(data)
+    read = list(frames(data + junk, "x"))
+    assert [entry.payload for entry in read][: len(payloads)] == payloads
+    assert (read[len(payloads) - 1].end if payloads else START) == len(data)
 
 
 class Word(str):
@@ -176,10 +176,10 @@ def test_specs_with_something_secret_are_not_written():
 
     monitor = replace(load_monitor("arithmetic"), spec=None)
     specs = ["arithmetic:level=explain", "arithmetic:api_key=x", {"name": "a", "token": "x"}, lambda: monitor]
-    _, found = describe([monitor] * 4, specs)
-    assert [record.untrusted_spec for record in found] == [specs[0], None, None, None]
-    _, found = describe([replace(monitor, spec=spec) for spec in specs[:3]])
-    assert [record.untrusted_spec for record in found] == [specs[0], None, None]
+    _, described = describe([monitor] * 4, specs)
+    assert [record.untrusted_spec for record in described] == [specs[0], None, None, None]
+    _, described = describe([replace(monitor, spec=spec) for spec in specs[:3]])
+    assert [record.untrusted_spec for record in described] == [specs[0], None, None]
 
 
 async def test_recorded_monitors_round_trip(path):

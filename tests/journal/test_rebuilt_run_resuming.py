@@ -83,9 +83,9 @@ async def test_run_killed_at_any_byte_resumes(path, record_property):
     tried = set()
     for size in range(ends[0], len(data) + 1):
         path.write_bytes(data[:size])
-        found = interwhen.journal.read_journal(path)
+        journal = interwhen.journal.read_journal(path)
         whole = ends[standing(entries[: sum(end <= size for end in ends)]) - 1]
-        assert (found.size, found.left_out) == (whole, size - whole)
+        assert (journal.size, journal.left_out) == (whole, size - whole)
         # A torn record resumes like the whole ones before it; a few bytes of each are enough to see that.
         if (whole, size - whole) not in tried and size - whole in (0, 1, 9, 40):
             tried.add((whole, size - whole))
@@ -340,8 +340,8 @@ class Shelf:
             raise FileNotFoundError(2, "nothing of that name")
         return self.data
 
-    def open(self, _name, *, keep, found):
-        assert found == len(self.data)
+    def open(self, _name, *, keep, size):
+        assert size == len(self.data)
         self.data = self.data[:keep]
         return self
 
@@ -372,6 +372,6 @@ async def test_journal_may_use_any_store(path):
 
 async def test_recheck_reads_text_of_extra_turn(path):
     result, _, _ = await recorded(KINDS["by turn"], path)
-    found = await interwhen.recheck(path, [watch()])
-    assert found.traces[-1] == result.text
-    assert {finding.violation.quote for finding in found.findings} == {"5", "9"}
+    report = await interwhen.recheck(path, [watch()])
+    assert report.traces[-1] == result.text
+    assert {finding.violation.quote for finding in report.findings} == {"5", "9"}

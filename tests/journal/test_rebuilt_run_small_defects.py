@@ -29,8 +29,8 @@ async def test_different_claim_at_recorded_place_is_not_checked(other, path):
         return Pass()
 
     def parse(segment):
-        found = sums(segment)
-        return found if working else tuple(replace(each, **other) for each in found)
+        claims = sums(segment)
+        return claims if working else tuple(replace(each, **other) for each in claims)
 
     kind = Kind(lambda: goes_on(("1+1=2\n",), delay=0.01), lambda: [watch(slow(50.0, function=note), extractor=parse)])
     working = True

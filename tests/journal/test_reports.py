@@ -135,27 +135,27 @@ async def test_replay_reports_differing_result(path):
 
 async def test_recheck_reports_findings_of_other_monitors(path):
     await recorded(KINDS["no monitors"], path)
-    found = await interwhen.recheck(path, [watch(), watch(name="looks on", delivery="observe")])
-    assert [(f.request, f.violation.monitor, f.violation.key, f.would_act) for f in found.findings] == [
+    report = await interwhen.recheck(path, [watch(), watch(name="looks on", delivery="observe")])
+    assert [(f.request, f.violation.monitor, f.violation.key, f.would_act) for f in report.findings] == [
         (1, "looks on", "2+2=5", False),
         (1, "sums", "2+2=5", True),
         (1, "looks on", "4+4=9", False),
         (1, "sums", "4+4=9", True),
     ]
-    assert found.traces == (interwhen.replay(path).text,)
-    assert found.unproven == ()
+    assert report.traces == (interwhen.replay(path).text,)
+    assert report.unproven == ()
 
 
 @pytest.mark.parametrize("name", ["repairs", "feedback", "tags", "fields", "forks"])
 async def test_recheck_judges_cut_text_exactly_once(name, path):
     result, _, _ = await recorded(KINDS[name], path)
     seen = []
-    found = await interwhen.recheck(path, [watch(name="again")], on_progress=lambda *step: seen.append(step))
+    report = await interwhen.recheck(path, [watch(name="again")], on_progress=lambda *step: seen.append(step))
     assert seen == sorted(seen)
     wrong = [violation.key for violation in result.violations if violation.monitor == "sums"]
-    assert [finding.violation.key for finding in found.findings] == wrong
-    assert [finding.request for finding in found.findings] == list(range(1, len(wrong) + 1))
-    assert found.traces[-1] == result.text
+    assert [finding.violation.key for finding in report.findings] == wrong
+    assert [finding.request for finding in report.findings] == list(range(1, len(wrong) + 1))
+    assert report.traces[-1] == result.text
 
 
 async def test_recheck_ignores_inserted_feedback(path):
@@ -164,16 +164,16 @@ async def test_recheck_ignores_inserted_feedback(path):
     async with interwhen.run(kind, "Q", monitors=[watch(remedy=Feedback())], feedback=template, journal=path) as run:
         result = await run.drain()
     assert "1+1=3" in result.text
-    found = await interwhen.recheck(path, [watch()])
-    assert {finding.violation.key for finding in found.findings} == {"2+2=5", "4+4=9"}
+    report = await interwhen.recheck(path, [watch()])
+    assert {finding.violation.key for finding in report.findings} == {"2+2=5", "4+4=9"}
 
 
 async def test_a_record_answers_no_forks(path):
     await recorded(KINDS["no monitors"], path)
-    found = await interwhen.recheck(path, [watch(extractor=fork())])
-    assert found.findings == ()
-    assert len(found.unproven) == 4
-    assert "cannot answer the fork" in found.unproven[0].outcome.error
+    report = await interwhen.recheck(path, [watch(extractor=fork())])
+    assert report.findings == ()
+    assert len(report.unproven) == 4
+    assert "cannot answer the fork" in report.unproven[0].outcome.error
 
 
 async def test_recheck_requires_a_list_of_monitors(path):

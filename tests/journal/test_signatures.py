@@ -110,11 +110,11 @@ async def test_seal_chain_continues_after_resume(name, path):
     async with kind.resume(path) as run:
         again = await run.drain()
     assert (again.text, again.status) == (result.text, result.status)
-    found = read_journal(path)
-    assert found.left_out == 0
+    journal = read_journal(path)
+    assert journal.left_out == 0
     assert interwhen.replay(path).differences == ()
     if isinstance(again, Verified):
-        assert again.certificate.chain_sha256 == found.records[-1].checks
+        assert again.certificate.chain_sha256 == journal.records[-1].checks
 
 
 async def test_resume_with_other_code_records_its_hash(path, monkeypatch):
@@ -136,8 +136,8 @@ async def test_a_file_that_ends_early_is_incomplete(path):
     entries = taken_apart(path.read_bytes())
     for count in range(1, len(entries)):
         path.write_bytes(put_together(entries[:count]))
-        found = read_journal(path)
-        assert found.result is None or isinstance(entries[count - 1], records.SealRecord)
+        journal = read_journal(path)
+        assert journal.result is None or isinstance(entries[count - 1], records.SealRecord)
 
 
 # Signatures.
@@ -190,9 +190,9 @@ async def test_verification_has_four_outcomes(path, pem, monkeypatch):
     public = Signer(pem).public
     for result, answer in ((signed, "signed"), (plain, "unsigned")):
         encoded = msgspec.json.decode(msgspec.json.encode(result.certificate), type=interwhen.results.Certificate)
-        found = verify(encoded, result.text)
-        assert (found.answer, found.signer) == (answer, public if answer == "signed" else "")
-        assert ("anyone can make hashes" in found.why) == (answer == "unsigned")
+        verification = verify(encoded, result.text)
+        assert (verification.answer, verification.signer) == (answer, public if answer == "signed" else "")
+        assert ("anyone can make hashes" in verification.why) == (answer == "unsigned")
     certificate = signed.certificate
     assert verify(certificate, TEXT, key=public).answer == "signed"
     assert verify(certificate, TEXT, key="0" * 64).answer == "mismatch"

@@ -57,8 +57,8 @@ async def test_parts_of_growing_journal_form_its_timeline(name, path):
         reader, parts = parts_of(data, sizes)
         assert reader.offset == len(data)
         assert reader.is_over
-        found = {**joined(parts), "path": whole["path"], "size": whole["size"]}
-        assert found == whole
+        timeline = {**joined(parts), "path": whole["path"], "size": whole["size"]}
+        assert timeline == whole
         assert reader.timeline().events == interwhen.journal.timeline(path).events
     for first, second in pairwise(parts):
         assert second["from"] == first["offset"]
@@ -79,8 +79,8 @@ async def test_several_consumers_share_one_reader(name, path):
             parts[id(mark)].append(json.loads(reader.part_after(mark)))
     path.write_bytes(data)
     whole = json.loads(interwhen.journal.timeline(path).compact)
-    for found in (*parts.values(), [json.loads(reader.part())]):
-        assert {**joined(found), "path": whole["path"], "size": whole["size"]} == whole
+    for each in (*parts.values(), [json.loads(reader.part())]):
+        assert {**joined(each), "path": whole["path"], "size": whole["size"]} == whole
 
 
 def test_parts_are_joined_in_place():

@@ -70,8 +70,8 @@ class Memory:
     def read(self, _name):
         return self.file.data
 
-    def open(self, _name, *, keep, found):
-        assert len(self.file.data) == found
+    def open(self, _name, *, keep, size):
+        assert len(self.file.data) == size
         self.file.data = self.file.data[:keep]
         return self.file
 
@@ -116,8 +116,8 @@ class Recording:
         self.recorder.begin(lambda: self.at, no_meter, no_forks, upstream)
 
     def records(self):
-        found = [decode(one.payload) for one in frames(self.file.data, "memory")]
-        return [one for one in found if not isinstance(one, SpentRecord)]
+        records = [decode(one.payload) for one in frames(self.file.data, "memory")]
+        return [one for one in records if not isinstance(one, SpentRecord)]
 
     def facts(self):
         return [(at, fact) for record in self.records() for at, fact in facts_of(record)]
@@ -146,9 +146,9 @@ def test_every_fact_is_written_once_in_order(steps):
             told.append((made.at, fact))
             made.recorder.step(fact)
     made.hand.come()
-    found = made.facts()
-    assert [fact for _, fact in found] == [fact for _, fact in told]
-    assert [at for at, _ in found] == pytest.approx([at for at, _ in told], abs=2e-6)
+    facts = made.facts()
+    assert [fact for _, fact in facts] == [fact for _, fact in told]
+    assert [at for at, _ in facts] == pytest.approx([at for at, _ in told], abs=2e-6)
     assert made.writer._taken + 1000 >= made.writer._put >= made.writer._taken
 
 
@@ -172,8 +172,8 @@ def test_background_writer_loses_no_chunk():
         done.set()
         thread.join()
         sys.setswitchinterval(before)
-    found = [fact.seconds if isinstance(fact, Idle) else int(fact.text) for _, fact in made.facts()]
-    assert found == list(range(count))
+    values = [fact.seconds if isinstance(fact, Idle) else int(fact.text) for _, fact in made.facts()]
+    assert values == list(range(count))
 
 
 def test_chunk_recording_is_cheap_and_allocates_nothing():

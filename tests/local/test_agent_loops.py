@@ -106,16 +106,16 @@ def code(client):
 )
 def test_an_agent_loop_without_calls_is_not_changed(loop, call, url):
     options = {"base_url": url, "api_key": "none", "max_retries": 2, "default_headers": {"connection": "close"}}
-    found = []
+    answers = []
     with openai.OpenAI(**options) as bare:
         plain, messages = loop(bare)
         with watching() as calls:
-            assert loop(wrap(bare, monitors=[gate(found)])) == (plain, messages)
+            assert loop(wrap(bare, monitors=[gate(answers)])) == (plain, messages)
     assert len([reply for reply in plain if reply]) == STEPS
-    assert found == []
+    assert answers == []
     assert len(calls) >= STEPS
     assert all(each.result.status != "abstained" and not each.violations for each in calls)
     # The request shows that calls may come, and a call would have been found.
-    with run_sync(ScriptedModel([[call, End("stop")]]), messages, monitors=[gate(found)]) as run:
+    with run_sync(ScriptedModel([[call, End("stop")]]), messages, monitors=[gate(answers)]) as run:
         run.drain()
-    assert found
+    assert answers

@@ -30,13 +30,13 @@ class Wiretap:
         await self._inner.aclose()
 
     def timings(self, *, stream):
-        found = []
+        timings = []
         for is_stream, data in self.answers:
             if is_stream is stream:
                 lines = [line.removeprefix(b"data: ") for line in data.splitlines()] if is_stream else [data]
                 bodies = [json.loads(line) for line in lines if line.startswith(b"{")]
-                found += [body["timings"] for body in bodies if "timings" in body][-1:]
-        return found
+                timings += [body["timings"] for body in bodies if "timings" in body][-1:]
+        return timings
 
 
 class Tapped:

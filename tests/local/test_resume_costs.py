@@ -11,13 +11,13 @@ pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyn
 
 
 async def shares(model, rounds):
-    found = []
+    shares = []
     for line in range(rounds):
         result = (await play(model, [refuting(line % 3 + 1)])).result
         assert len(result.ledger.resumes) == result.ledger.remedies == 1
-        found += result.ledger.resumes
-    assert all(cost.request == 2 and cost.first_token > 0 for cost in found)
-    return [cost.cached_share for cost in found]
+        shares += result.ledger.resumes
+    assert all(cost.request == 2 and cost.first_token > 0 for cost in shares)
+    return [cost.cached_share for cost in shares]
 
 
 @pytest.mark.parametrize("api", ["completions", "chat"])

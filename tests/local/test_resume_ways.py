@@ -63,10 +63,10 @@ async def test_a_wrapped_call_says_the_same(server):
 
 async def test_the_doctor_says_the_same(server):
     kind, url = server
-    found = (await probe(url, "m", api_key=""))["way of resuming"]
-    assert found.mark == "ok"
-    assert "in the answer by prefill (llamacpp" in found.detail
-    assert ("in the reasoning by prefill (llamacpp" in found.detail) == (kind != "llamacpp-tags")
+    way = (await probe(url, "m", api_key=""))["way of resuming"]
+    assert way.mark == "ok"
+    assert "in the answer by prefill (llamacpp" in way.detail
+    assert ("in the reasoning by prefill (llamacpp" in way.detail) == (kind != "llamacpp-tags")
 
 
 @pytest.mark.parametrize("stream", [True, False])

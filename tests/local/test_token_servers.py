@@ -124,11 +124,11 @@ async def test_a_fork_continues_token_ids_with_scores():
     async def work(model, server):
         prompt = (Message("user", question(59, 12, 63)),)
         sampling = Sampling(max_tokens=4, temperature=0.0, logprobs=True, top_logprobs=2)
-        found = await model.complete(Request(prompt, (Piece("<think>\n59 × "),), sampling, side="10 = "))
-        assert found.text.startswith("590")
-        assert found.finish_reason == "length"
-        assert [token.text for token in found.tokens][:3] == ["5", "9", "0"]
-        assert all(token.logprob <= 0 and len(token.top) == 2 for token in found.tokens)
-        assert found.usage.completion_tokens == 4
+        completion = await model.complete(Request(prompt, (Piece("<think>\n59 × "),), sampling, side="10 = "))
+        assert completion.text.startswith("590")
+        assert completion.finish_reason == "length"
+        assert [token.text for token in completion.tokens][:3] == ["5", "9", "0"]
+        assert all(token.logprob <= 0 and len(token.top) == 2 for token in completion.tokens)
+        assert completion.usage.completion_tokens == 4
 
     await with_server(work)

@@ -61,11 +61,11 @@ async def judged(solution: Solution) -> interwhen.Result:
 
 async def main(data: Path, *, show: bool) -> None:
     """Print the share with a label among right and among wrong solutions, and what would be interrupted."""
-    for name, found in solutions(data).items():
+    for name, numbers in solutions(data).items():
         labelled = {True: 0, False: 0}
         flagged = {True: 0, False: 0}
         repaired = 0
-        for solution in found:
+        for solution in numbers:
             result = await judged(solution)
             labelled[solution.right] += result.status == "verified"
             flagged[solution.right] += bool(result.violations)
@@ -75,7 +75,7 @@ async def main(data: Path, *, show: bool) -> None:
                     repaired += verdict.repair is not None
                     if show and solution.right:
                         print(f"  {solution.name}: {verdict.witness or verdict.why} -> {verdict.repair}")
-        count = {right: sum(each.right is right for each in found) for right in (True, False)}
+        count = {right: sum(each.right is right for each in numbers) for right in (True, False)}
         share = {right: labelled[right] / count[right] for right in (True, False)}
         print(
             f"{name}: label {labelled[True]} of {count[True]} right ({share[True]:.1%}), "

@@ -17,9 +17,9 @@ from tests.verifiers.arithmetic_support import Found, judge
 
 def excused(text: str) -> Iterator[Found]:
     """Yield the claims of *text* that a gate holds for an excuse."""
-    for found in judge(text, "Q"):
-        if isinstance(found.verdict, Unknown) and found.verdict.excused:
-            yield found
+    for each in judge(text, "Q"):
+        if isinstance(each.verdict, Unknown) and each.verdict.excused:
+            yield each
 
 
 def main(data: Path, *, show: bool) -> None:
@@ -30,10 +30,10 @@ def main(data: Path, *, show: bool) -> None:
             continue
         count = here = 0
         for trace in right_traces(pair, data):
-            found = [each for turn in trace.turns for each in excused(turn.text)]
+            excuses = [each for turn in trace.turns for each in excused(turn.text)]
             count += 1
-            here += bool(found)
-            for each in found if show else ():
+            here += bool(excuses)
+            for each in excuses if show else ():
                 print(f"  {trace.name}: {each.text!r}: {each.verdict}")
         print(f"{pair.path}: {here} of {count:,}")
         total, held = total + count, held + here

@@ -66,10 +66,10 @@ def flags(steps: Iterable[str], counts: Counts) -> Iterator[Flag]:
             began = time.perf_counter()
             state, claims = step(state, segment)
             verdicts = [check(claim) for claim in claims]
-            found = [place for place in recognize(segment) if isinstance(place, Span)]
+            places = [place for place in recognize(segment) if isinstance(place, Span)]
             counts.seconds += time.perf_counter() - began
             spans = [claim.span for claim in claims if claim.span is not None]
-            counts.unread += sum(not any(span.covers(place) for span in spans) for place in found)
+            counts.unread += sum(not any(span.covers(place) for span in spans) for place in places)
             for verdict in verdicts:
                 counts.passed += isinstance(verdict, Pass)
                 if isinstance(verdict, Unknown):
@@ -86,10 +86,10 @@ def soak(name: str, traces: list[tuple[str, list[str]]], *, show: bool) -> None:
     counts = Counts()
     flagged = 0
     for identity, steps in traces:
-        found = list(flags(steps, counts))
-        flagged += bool(found)
-        if show and found:
-            print(f"    {identity}: {found[0].why}\n        {found[0].line[:400]}")
+        spans = list(flags(steps, counts))
+        flagged += bool(spans)
+        if show and spans:
+            print(f"    {identity}: {spans[0].why}\n        {spans[0].line[:400]}")
     print(f"{name}: {flagged} of {len(traces)} interrupted ({100 * flagged / max(1, len(traces)):.2f} %); {counts}")
     if show:
         print("   ", sorted(counts.why_unknown.items(), key=lambda item: -item[1]))
@@ -100,12 +100,12 @@ def first_errors(name: str, traces: list[dict[str, Any]], *, show: bool) -> None
     counts = Counts()
     caught = at_label = early = 0
     for trace in traces:
-        found = list(flags(trace["steps"], counts))
-        caught += bool(found)
-        at_label += bool(found) and found[0].step == trace["first_error"]
-        early += bool(found) and found[0].step < trace["first_error"]
-        if show and (not found or found[0].step != trace["first_error"]):
-            print(f"    {trace['id']} label {trace['first_error']}: {found[0] if found else 'missed'}")
+        flagged = list(flags(trace["steps"], counts))
+        caught += bool(flagged)
+        at_label += bool(flagged) and flagged[0].step == trace["first_error"]
+        early += bool(flagged) and flagged[0].step < trace["first_error"]
+        if show and (not flagged or flagged[0].step != trace["first_error"]):
+            print(f"    {trace['id']} label {trace['first_error']}: {flagged[0] if flagged else 'missed'}")
             print(f"        {trace['steps'][trace['first_error']][:400]}")
     total = max(1, len(traces))
     print(

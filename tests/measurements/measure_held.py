@@ -105,20 +105,20 @@ async def fate(trace: LabelledTrace, monitor: interwhen.Monitor, workers: interw
 async def measure(pair: Pair, data: Path, limit: int | None = None) -> Counter[str]:
     """Count the results of the right traces of one set."""
     monitor = gating(pair.verifier.replace("{data}", str(data)))
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     async with interwhen.Workers() as workers:
         for trace in islice(right_traces(pair, data), limit):
-            found[await fate(trace, monitor, workers)] += 1
-    return found
+            counts[await fate(trace, monitor, workers)] += 1
+    return counts
 
 
 def table(rows: Sequence[tuple[Pair, Counter[str]]]) -> str:
     """Return *rows* as a table in Markdown."""
     lines = [f"| verifier and set | right traces | {' | '.join(FATES)} |", "|---|--:|--:|--:|--:|--:|"]
-    for pair, found in rows:
+    for pair, counts in rows:
         path = pair.path.removesuffix(".jsonl.gz").removesuffix("/*").rstrip("*")
         name = f"`{pair.verifier.partition(':')[0]}` on {path}"
-        lines.append(f"| {name} | {found.total():,} | {' | '.join(f'{found[fate]:,}' for fate in FATES)} |")
+        lines.append(f"| {name} | {counts.total():,} | {' | '.join(f'{counts[fate]:,}' for fate in FATES)} |")
     return "\n".join(lines)
 
 

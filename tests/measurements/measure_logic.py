@@ -76,24 +76,24 @@ def measure(task: str, traces: list[dict[str, Any]]) -> Counts:
     counts = Counts()
     for trace in traces:
         label, steps = trace["first_error"], trace["steps"]
-        found = dict(reversed(list(flagged(trace["problem"], steps))))
+        reasons = dict(reversed(list(flagged(trace["problem"], steps))))
         if label < 0:
             counts.clean += trace["final_correct"]
-            counts.clean_flagged += trace["final_correct"] and bool(found)
+            counts.clean_flagged += trace["final_correct"] and bool(reasons)
             continue
-        if min(found, default=label) < label:
+        if min(reasons, default=label) < label:
             counts.early += 1
-            counts.notes.append(f"{trace['id']} before {label}: step {min(found)}, {found[min(found)]}")
+            counts.notes.append(f"{trace['id']} before {label}: step {min(reasons)}, {reasons[min(reasons)]}")
         if TASKS[task](trace["problem"], steps, label):
             counts.checkable += 1
-            counts.at_label += label in found
-            if label not in found:
+            counts.at_label += label in reasons
+            if label not in reasons:
                 counts.notes.append(f"{trace['id']} missed at {label}: {steps[label][:300]}")
         else:
             counts.others += 1
-            counts.others_found += bool(found)
-            if label in found:
-                counts.notes.append(f"{trace['id']} beyond recomputing, at {label}: {found[label]}")
+            counts.others_found += bool(reasons)
+            if label in reasons:
+                counts.notes.append(f"{trace['id']} beyond recomputing, at {label}: {reasons[label]}")
     return counts
 
 

@@ -46,14 +46,14 @@ def monitor_of(schema: object) -> interwhen.Monitor:
 
 async def longest_pause(monitor: interwhen.Monitor, workers: interwhen.Workers) -> Pause:
     """Return the longest pause of the loop during one run."""
-    found = [Pause(0.0, 0.0)]
+    pauses = [Pause(0.0, 0.0)]
 
     async def tick() -> None:
         wall, own = time.perf_counter(), time.thread_time()
         while True:
             await anyio.sleep(0.001)
             now, mine = time.perf_counter(), time.thread_time()
-            found.append(Pause(max(now - wall - 0.001, 0.0) * 1e3, (mine - own) * 1e3))
+            pauses.append(Pause(max(now - wall - 0.001, 0.0) * 1e3, (mine - own) * 1e3))
             wall, own = now, mine
 
     model = ScriptedModel([json.dumps("a" * LENGTH + "!") + "\n"])
@@ -63,22 +63,22 @@ async def longest_pause(monitor: interwhen.Monitor, workers: interwhen.Workers) 
         async with interwhen.run(model, "Say a.", monitors=[monitor], workers=workers) as run:
             await run.drain()
         group.cancel_scope.cancel()
-    return Pause(max(pause.wall for pause in found), max(pause.own for pause in found))
+    return Pause(max(pause.wall for pause in pauses), max(pause.own for pause in pauses))
 
 
 async def main(pairs: int) -> None:
     """Print one line for each schema."""
-    found: dict[str, list[Pause]] = {name: [] for name in SCHEMAS}
+    longest: dict[str, list[Pause]] = {name: [] for name in SCHEMAS}
     monitors = {name: monitor_of(schema) for name, schema in SCHEMAS.items()}
     async with interwhen.Workers() as workers:
         for monitor in monitors.values():  # so that workers and imports are there
             await longest_pause(monitor, workers)
         for _ in range(pairs):
             for name, monitor in monitors.items():
-                found[name].append(await longest_pause(monitor, workers))
+                longest[name].append(await longest_pause(monitor, workers))
     print(f"| schema | loop stopped at most (median and worst of {pairs}) | of that in the loop's own thread |")
     print("|---|--:|--:|")
-    for name, pauses in found.items():
+    for name, pauses in longest.items():
         cells = [
             f"{statistics.median(values):.1f} / {max(values):.1f} ms"
             for values in ([pause.wall for pause in pauses], [pause.own for pause in pauses])

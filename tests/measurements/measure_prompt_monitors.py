@@ -52,17 +52,19 @@ def measure(folder: Path) -> None:
                 for role, text, held in texts(json.loads(line)):
                     read = PromptText(text, role if role in ("system", "user", "assistant", "tool") else "user")
                     counts["texts"] += 1
-                    if found := list(secrets.find(read)):
+                    if secrets_read := list(secrets.find(read)):
                         counts["secrets"] += 1
-                        wrong.append((name, "secrets", found[0].why, text[found[0].span.start :][:80]))
+                        wrong.append((name, "secrets", secrets_read[0].why, text[secrets_read[0].span.start :][:80]))
                     if role != "tool":
                         continue
-                    found = list(instructions.find(read))
+                    secrets_read = list(instructions.find(read))
                     counts["injected" if held else "harmless"] += 1
-                    if found:
+                    if secrets_read:
                         counts["hit" if held else "wrong"] += 1
-                    if found and not held:
-                        wrong.append((name, "tool_instructions", found[0].why, text[found[0].span.start :][:200]))
+                    if secrets_read and not held:
+                        wrong.append(
+                            (name, "tool_instructions", secrets_read[0].why, text[secrets_read[0].span.start :][:200])
+                        )
         tools = counts["injected"] + counts["harmless"]
         print(
             f"| {name} | {tools:,} | {counts['injected']:,} | {counts['hit']:,} | {counts['harmless']:,} "

@@ -20,7 +20,7 @@ CLOSES = {"(": ")", "[": "]", "{": "}", "<": ">"}
 def sorting_is_wrong(problem: str, steps: list[str], at: int) -> bool:
     """Return whether a letter, a number, an order or a list of the words in that step is false."""
     given, step = problem.split(), steps[at]
-    ranks = [found for each in steps[: at + 1] for found in re.findall(r"(\w+) letters?\b", each.lower())]
+    ranks = [word for each in steps[: at + 1] for word in re.findall(r"(\w+) letters?\b", each.lower())]
     rank = next((RANKS.index(word) for word in reversed(ranks) if word in RANKS), 0)
     for word, letter, number in LETTER.findall(step):
         if word not in given or word[rank : rank + 1] != letter or ord(letter) - 96 != int(number):
@@ -121,16 +121,18 @@ def _places(step: str, count: int, mark: str) -> list[tuple[str, int]]:
     if mark not in step:
         return []
     rest = step[step.index(mark) :]
-    found = re.findall(r"\b((\w+) is (?:the )?[^,.]+)", rest)
+    statements = re.findall(r"\b((\w+) is (?:the )?[^,.]+)", rest)
     beyond = re.findall(r"\b((eighth|ninth|tenth) can be [^,.]+)", rest) if count < 8 else []
     words = [
-        (text, count - 1 if word == "last" else RANKS.index(word)) for text, word in found if word in [*RANKS, "last"]
+        (text, count - 1 if word == "last" else RANKS.index(word))
+        for text, word in statements
+        if word in [*RANKS, "last"]
     ]
     return words + [(text, RANKS.index(word)) for text, word in beyond]
 
 
 def _ranked(text: str, count: int) -> list[tuple[str, int]]:
-    found = []
+    ranked = []
     for sentence in re.split(r"\.\s|, so ", text):
         for pattern, is_low in (
             (r"(?:(\w+)[ -])?(?:from the left|oldest|cheapest|least expensive)|leftmost", True),
@@ -140,9 +142,9 @@ def _ranked(text: str, count: int) -> list[tuple[str, int]]:
         ):
             if match := re.search(pattern, sentence):
                 rank = RANKS.index(match[1]) if match[1] in RANKS else 0
-                found.append((sentence, rank if is_low else count - 1 - rank))
+                ranked.append((sentence, rank if is_low else count - 1 - rank))
                 break
-    return found
+    return ranked
 
 
 def _order(problem: str) -> tuple[list[str], dict[str, int]]:

@@ -45,8 +45,8 @@ def test_a_reasoning_field_is_the_reasoning_phase(name):
 
 
 def test_reasoning_and_answer_in_one_delta_are_split():
-    found = decode_chat(chat({"reasoning_content": "so", "content": "4"}, finish_reason="stop"), 0, True)
-    assert found == (Chunk("so", "reasoning"), Chunk("4", finish_reason="stop"))
+    decoded = decode_chat(chat({"reasoning_content": "so", "content": "4"}, finish_reason="stop"), 0, True)
+    assert decoded == (Chunk("so", "reasoning"), Chunk("4", finish_reason="stop"))
 
 
 @pytest.mark.parametrize(
@@ -254,6 +254,6 @@ def test_each_servers_count_of_reasoning_tokens_is_read(usage, tokens):
 @pytest.mark.parametrize(("kind", "hidden"), [("reasoning.summary", True), ("reasoning.text", False)])
 def test_a_reasoning_summary_marks_the_reasoning_as_hidden(kind, hidden):
     delta = {"reasoning": "so", "reasoning_details": [{"type": kind, "summary": "so"}]}
-    found = decode_chat(json.dumps({"choices": [{"delta": delta}]}).encode(), 0, True)
-    assert (found.text, found.phase) == ("so", "reasoning")
-    assert (found.usage is not None and found.usage.hides_reasoning) == hidden
+    decoded = decode_chat(json.dumps({"choices": [{"delta": delta}]}).encode(), 0, True)
+    assert (decoded.text, decoded.phase) == ("so", "reasoning")
+    assert (decoded.usage is not None and decoded.usage.hides_reasoning) == hidden

@@ -22,7 +22,7 @@ def piece(index, arguments="", name=None, call_id=None, kind="function"):
 
 @given(st.permutations([index for index in range(len(CALLS)) for _ in range(4)]), st.booleans())
 def test_any_order_of_pieces_makes_the_same_calls(order, with_ids):
-    assembler, begun, left, found = CallAssembler(), [], {}, {}
+    assembler, begun, left, assembled = CallAssembler(), [], {}, {}
     for index in order:
         name, arguments = CALLS[index]
         first = index not in left
@@ -33,9 +33,9 @@ def test_any_order_of_pieces_makes_the_same_calls(order, with_ids):
         place, call_id = (0, f"c{index}") if with_ids else (index, f"c{index}" if first else None)
         fed = assembler.feed(chunk(piece(place, left[index].pop(0), name if first else None, call_id)))
         assert [begun[number] for number in fed.pieces] == [index]
-        found |= {begun[number]: (call.name, call.arguments) for number, call in fed.whole}
-    found |= {begun[number]: (call.name, call.arguments) for number, call in assembler.end("tool_calls")}
-    assert found == dict(enumerate(CALLS))
+        assembled |= {begun[number]: (call.name, call.arguments) for number, call in fed.whole}
+    assembled |= {begun[number]: (call.name, call.arguments) for number, call in assembler.end("tool_calls")}
+    assert assembled == dict(enumerate(CALLS))
 
 
 def test_a_call_is_whole_once_the_next_begins():

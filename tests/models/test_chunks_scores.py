@@ -41,10 +41,10 @@ async def test_the_scores_of_a_fork(kind, scores, transport):
         return reply(200, json.dumps({"choices": [choice]}).encode())
 
     async with ScriptedServer(script) as server, kind(server.base_url, "m", transport=transport) as model:
-        found = await model.complete(Request("q", sampling=ASKED))
+        completion = await model.complete(Request("q", sampling=ASKED))
         body = server.posts[0].json
-    assert found.tokens == WANTED
-    assert found.logprob == pytest.approx(-0.3)
+    assert completion.tokens == WANTED
+    assert completion.logprob == pytest.approx(-0.3)
     asked = {"logprobs": 2} if kind is CompletionsModel else {"logprobs": True, "top_logprobs": 2}
     assert {name: body.get(name) for name in asked} == asked
 
@@ -63,8 +63,8 @@ async def test_a_prefilled_forks_scores_come_in_its_stream(transport):
         ScriptedServer(script) as server,
         ChatModel(server.base_url, "m", transport=transport, resume="prefill") as model,
     ):
-        found = await model.complete(Request("q", pieces, ASKED, side="\n</think>\n"))
-    assert (found.text, found.tokens) == ("42", WANTED)
+        completion = await model.complete(Request("q", pieces, ASKED, side="\n</think>\n"))
+    assert (completion.text, completion.tokens) == ("42", WANTED)
 
 
 @pytest.mark.parametrize(
@@ -83,8 +83,8 @@ async def test_a_prefilled_forks_scores_come_in_its_stream(transport):
 def test_odd_shapes_cost_nothing_but_their_scores(given):
     body = json.dumps({"choices": [{"index": 0, "text": "x", "message": {"content": "x"}, "logprobs": given}]}).encode()
     for decoder in (completion_decoder, chat_decoder):
-        found = scored_tokens(decoder.decode(body).choices[0].logprobs)
-        assert found == (ScoredToken("", -1.0),)
+        scores = scored_tokens(decoder.decode(body).choices[0].logprobs)
+        assert scores == (ScoredToken("", -1.0),)
 
 
 def test_no_scores():

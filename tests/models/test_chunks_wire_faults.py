@@ -52,10 +52,10 @@ async def play(name, api, transport, *, timeouts=None):
         async with model:
             with anyio.fail_after(60):
                 stream = await model.stream(Request("q"))
-                found = await read(stream)
+                outcome = await read(stream)
                 await stream.aclose()
         await server.settled()
-    return found
+    return outcome
 
 
 @pytest.mark.parametrize(

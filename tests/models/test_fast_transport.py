@@ -18,10 +18,10 @@ def on_asyncio(main):
 
 
 async def collected(response):
-    found = b""
+    received = b""
     while data := await response.receive():
-        found += data
-    return found
+        received += data
+    return received
 
 
 async def ask(transport, server, path="/models"):

@@ -64,10 +64,10 @@ class Asked:
 
     async def body(self):
         await self.answer.head()
-        found = b""
+        body = b""
         while data := await self.answer.receive():
-            found += data
-        return found
+            body += data
+        return body
 
 
 def on_asyncio(main):

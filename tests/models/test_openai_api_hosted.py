@@ -113,11 +113,11 @@ async def test_forks_drop_refused_options_and_respect_stop_sequences(vendor):
         sampling = Sampling(max_tokens=400, temperature=0.0, stop=("\n",), logprobs=True, seed=7)
         asked = Request(ASKED, (Piece(RIGHT),), sampling, side="Is that right?")
         for _ in range(2):
-            found = await model.complete(asked)
-            assert found.text == "yes"
+            completion = await model.complete(asked)
+            assert completion.text == "yes"
         assert len(server.posts) <= 6
         assert [body["messages"][-1] for body in script.accepted] == [{"role": "user", "content": "Is that right?"}] * 2
-    assert found.usage.reasoning_tokens == (None if vendor == "anthropic" else THOUGHTS)
+    assert completion.usage.reasoning_tokens == (None if vendor == "anthropic" else THOUGHTS)
 
 
 @pytest.mark.anyio

@@ -308,8 +308,8 @@ async def test_a_fork_is_answered_whole(kind, transport):
 
     async with ScriptedServer(script) as server, kind(server.base_url, "m", transport=transport) as model:
         for _ in range(2):
-            found = await model.complete(Request("q", sampling=Sampling(logprobs=True)))
-            assert found == Completion("yes", "stop", Usage(5, None, 2), -0.5, (ScoredToken("", -0.5),))
+            completion = await model.complete(Request("q", sampling=Sampling(logprobs=True)))
+            assert completion == Completion("yes", "stop", Usage(5, None, 2), -0.5, (ScoredToken("", -0.5),))
         assert server.posts[0].json["stream"] is False
         assert server.connections == 1
     await server.settled()
@@ -338,8 +338,8 @@ async def test_a_fork_from_a_prefilled_turn_is_streamed(transport):
         ScriptedServer(lambda _: fault("usage_only", "chat"), owned_by="llamacpp") as server,
         ChatModel(server.base_url, "m", transport=transport) as model,
     ):
-        found = await model.complete(Request("q", (Piece("kept "),), side="Is it? "))
-        assert found == Completion("one two three", "stop", Usage(5, 4, 3))
+        completion = await model.complete(Request("q", (Piece("kept "),), side="Is it? "))
+        assert completion == Completion("one two three", "stop", Usage(5, 4, 3))
         assert server.posts[0].json["stream"] is True
         assert server.posts[0].json["messages"][-1] == {"role": "assistant", "content": "kept Is it? "}
     await server.settled()

@@ -135,8 +135,8 @@ class TestInVirtualTime:
 
             class Refusing(ScriptedTransport):
                 def answer(self, request, said=said):
-                    found = super().answer(request)
-                    return said if request.path == "/abort_request" else found
+                    reply = super().answer(request)
+                    return said if request.path == "/abort_request" else reply
 
             transport = Refusing(IGNORES)
             model = open_model(api, "http://h/v1", transport=transport, abort=AbortCall(), retries=Retries(base=0.0))
@@ -185,9 +185,9 @@ def test_a_limit_of_zero_orphans_is_refused():
 @pytest.mark.parametrize("name", ["rid", "mine"])
 def test_an_id_of_the_callers_own_is_used(name):
     body = {} if name == "rid" else {"rid": "mine"}
-    found = AbortCall().mark(body)
-    assert body["rid"] == found
-    assert (found == "mine") == (name == "mine")
+    marked = AbortCall().mark(body)
+    assert body["rid"] == marked
+    assert (marked == "mine") == (name == "mine")
 
 
 def test_an_id_of_none_is_replaced():

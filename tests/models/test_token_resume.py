@@ -116,8 +116,8 @@ def test_kept_ids_and_rest_always_equal_kept_text(units, pick):
         )
     )
     kept = trail.kept(runs_of(pieces))
-    found = [part for unit in kept.trail.events for part in unit.parts] + [(run.phase, run.text) for run in kept.rest]
-    assert spell(found) == spell((piece.phase, piece.text) for piece in pieces)
+    read = [part for unit in kept.trail.events for part in unit.parts] + [(run.phase, run.text) for run in kept.rest]
+    assert spell(read) == spell((piece.phase, piece.text) for piece in pieces)
     own = [number for unit in kept.trail.events for number in (*unit.lead, *unit.ids)]
     assert list(kept.ids)[: 2 + len(own)] == [9, 9, *own]
     # After these ids, only the tag before the next phase may follow.
@@ -169,13 +169,13 @@ def test_text_never_looks_like_a_field_with_ids(text):
 @given(st.lists(st.integers(1, 6)), st.sampled_from(FAMILIES))
 def test_reasoning_and_answer_separate_wherever_text_is_cut(sizes, markup):
     raw = f"so 1 < 2{markup.closing}It is <b>2</b>"
-    reader, found, at = RawText(markup, "reasoning"), [], 0
+    reader, pieces, at = RawText(markup, "reasoning"), [], 0
     for size in [*sizes, len(raw)]:
-        found += reader.feed(raw[at : at + size])
+        pieces += reader.feed(raw[at : at + size])
         at += size
-    found += reader.finish()
-    assert "".join(text for phase, text in found if phase == "reasoning") == "so 1 < 2"
-    assert "".join(text for phase, text in found if phase == "answer") == "It is <b>2</b>"
+    pieces += reader.finish()
+    assert "".join(text for phase, text in pieces if phase == "reasoning") == "so 1 < 2"
+    assert "".join(text for phase, text in pieces if phase == "answer") == "It is <b>2</b>"
 
 
 @given(st.text(alphabet="ab ", max_size=3), st.sampled_from(FAMILIES), st.sampled_from(["reasoning", "answer"]))
@@ -184,8 +184,8 @@ def test_cutting_raw_text_never_changes_its_phases(between, markup, phase):
 
     def phases(parts):
         reader = RawText(markup, phase)
-        found = [part for piece in parts for part in reader.feed(piece)] + reader.finish()
-        return [(each, sign) for each, text in found for sign in text]
+        pieces = [part for piece in parts for part in reader.feed(piece)] + reader.finish()
+        return [(each, sign) for each, text in pieces for sign in text]
 
     assert phases([raw]) == phases(raw)
 
@@ -425,6 +425,6 @@ def test_a_count_of_the_server_is_not_replaced():
 def test_the_prompt_count_waits_for_the_first_chunk():
     role = {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}], "prompt_token_ids": [1, 2, 3]}
     tag = {"choices": [{"index": 0, "delta": {}, "token_ids": [6]}]}
-    found = _read(TokenTrail(), role, tag, _event("It", [7]), _event(" is", [8]))
-    assert found[:2] == [None, None]
-    assert [chunk.usage and chunk.usage.prompt_tokens for chunk in found[2:]] == [3, None]
+    chunks = _read(TokenTrail(), role, tag, _event("It", [7]), _event(" is", [8]))
+    assert chunks[:2] == [None, None]
+    assert [chunk.usage and chunk.usage.prompt_tokens for chunk in chunks[2:]] == [3, None]

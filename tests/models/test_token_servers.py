@@ -76,11 +76,11 @@ async def test_a_fork_is_read_in_each_servers_format(kind):
         ScriptedServer(SCRIPTS[kind](), owned_by=kind.partition("-")[0]) as server,
         ChatModel(server.base_url, "scripted", resume="tokens") as model,
     ):
-        found = await model.complete(
+        completion = await model.complete(
             Request("59 + 1?", (Piece("so ", phase="reasoning"),), Sampling(max_tokens=4), side="?")
         )
-    assert found.text == "Hi"
-    assert found.finish_reason == ("length" if kind == "llamacpp" else "stop")
+    assert completion.text == "Hi"
+    assert completion.finish_reason == ("length" if kind == "llamacpp" else "stop")
 
 
 @pytest.mark.anyio

@@ -44,10 +44,10 @@ class Server:
 
 
 def releases(*streams):
-    found = SlotRelease()
+    release = SlotRelease()
     for stream in streams:
-        found.add(stream)
-    return found
+        release.add(stream)
+    return release
 
 
 async def looks_for(server, *streams):

@@ -106,18 +106,18 @@ def test_a_carried_error_without_a_body_is_none():
 
 
 def test_only_the_transport_searches_error_bodies_for_words():
-    found = []
+    searches = []
     for path in Path(interwhen.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Compare) and any(isinstance(op, ast.In | ast.NotIn) for op in node.ops):
-                found += [
+                searches += [
                     f"{path}:{node.lineno}"
                     for right in node.comparators
                     if ast.unparse(right).endswith((".body", ".body.lower()"))
                 ]
             elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith((".search", ".findall")):
-                found += [
+                searches += [
                     f"{path}:{node.lineno}" for each in node.args if ast.unparse(each) in ("error.body", "exc.body")
                 ]
-    assert [place for place in found if "_transport.py" not in place] == []
-    assert found
+    assert [place for place in searches if "_transport.py" not in place] == []
+    assert searches

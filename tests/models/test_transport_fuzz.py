@@ -81,11 +81,11 @@ def test_a_stream_that_ends_anywhere_keeps_whole_tokens(api, record_property):
     whole = read([body], api)
     borders = {len(text) for text in ("", "one ", "one \u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e")}
     for end in range(len(body)):
-        found = read([body[:end]], api)
-        assert whole.text.startswith(found.text)
-        assert len(found.text) in borders | {len(whole.text), len(whole.text) - len("three")}
-        assert found.error is None
-        assert found.reasons in {("truncated",), ("stop",)}
+        chunks = read([body[:end]], api)
+        assert whole.text.startswith(chunks.text)
+        assert len(chunks.text) in borders | {len(whole.text), len(whole.text) - len("three")}
+        assert chunks.error is None
+        assert chunks.reasons in {("truncated",), ("stop",)}
     record_property("tries", len(body))
 
 
@@ -191,6 +191,6 @@ class TestWholeRuns:
 def test_the_fuzz_target_says_what_it_needs():
     target = Path(__file__).parents[1] / "fuzz" / "fuzz_stream.py"
     code = f"import sys, runpy; sys.modules['atheris'] = None; sys.argv = [{str(target)!r}]; runpy.run_path(sys.argv[0], run_name='__main__')"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=100)
-    assert found.returncode == 1
-    assert "pip install atheris" in found.stderr
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=100)
+    assert done.returncode == 1
+    assert "pip install atheris" in done.stderr

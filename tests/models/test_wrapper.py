@@ -61,7 +61,7 @@ def test_a_wrapper_can_be_copied():
 
 @pytest.mark.source
 def test_nothing_else_passes_calls_on_by_hand():
-    found = []
+    offenders = []
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             match node:
@@ -72,8 +72,8 @@ def test_nothing_else_passes_calls_on_by_hand():
                 case _:
                     is_forwarded = False
             if is_forwarded:
-                found.append(f"{path.relative_to(PACKAGE)}:{node.lineno}")
-    assert [place.partition(":")[0] for place in found] == ["models/_wrapper.py"], found
+                offenders.append(f"{path.relative_to(PACKAGE)}:{node.lineno}")
+    assert [place.partition(":")[0] for place in offenders] == ["models/_wrapper.py"], offenders
 
 
 async def test_a_recorded_stream_keeps_its_streams_optional_members():

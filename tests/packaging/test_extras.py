@@ -102,10 +102,10 @@ def wanted(extra, command):
 
 def named(said):
     assert "Traceback" not in said, said
-    found = re.findall(r"pip install 'interwhen\[([a-z0-9,]+)\]'", said)
-    assert len(found) == 1, said
+    extras = re.findall(r"pip install 'interwhen\[([a-z0-9,]+)\]'", said)
+    assert len(extras) == 1, said
     assert said.splitlines()[-1].startswith("error: "), said
-    return set(found[0].split(","))
+    return set(extras[0].split(","))
 
 
 @pytest.mark.timeout(600)

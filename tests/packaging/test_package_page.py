@@ -38,8 +38,8 @@ def metadata(tmp_path):
         settings.write_text(text)
         command = [sys.executable, "-m", "hatchling", "metadata"]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-        found = json.loads(done.stdout)
-        return found["readme"]["text"], found.get("urls")
+        metadata = json.loads(done.stdout)
+        return metadata["readme"]["text"], metadata.get("urls")
 
     return build
 

@@ -38,7 +38,8 @@ def test_failing_python_shim_is_ignored(pipeline, tmp_path):
 
 def test_python_versions_match_the_classifiers(pipeline, project):
     named = [
-        tuple(map(int, found.split("."))) for found in re.findall(r"Python :: (3\.\d+)", str(project["classifiers"]))
+        tuple(map(int, version.split(".")))
+        for version in re.findall(r"Python :: (3\.\d+)", str(project["classifiers"]))
     ]
     assert named == [(3, minor) for minor in range(pipeline.OLDEST[1], pipeline.NEWEST[1] + 1)]
     assert project["requires-python"] == ">=" + ".".join(map(str, pipeline.OLDEST))
@@ -63,9 +64,9 @@ def test_every_dependency_of_users_has_a_lower_bound(pipeline, project):
     ],
 )
 def test_untested_lower_bound_is_reported(bound, installed, wrong, pipeline):
-    found = pipeline.untested({"one": bound}, {} if installed is None else {"one": installed})
-    assert bool(found) == wrong
-    assert all(line.startswith(f"one>={bound}") for line in found)
+    bounds = pipeline.untested({"one": bound}, {} if installed is None else {"one": installed})
+    assert bool(bounds) == wrong
+    assert all(line.startswith(f"one>={bound}") for line in bounds)
 
 
 def test_a_dependency_without_a_lower_bound_is_refused(pipeline, tmp_path):

@@ -51,11 +51,11 @@ def said(admission: Admission, name: str) -> str:
 
 
 def test_a_sound_rule_is_admitted(tmp_path: Path) -> None:
-    found = admitted(tmp_path, RULE)
-    assert found.problems == ()
-    assert found.admitted == ("open-only",)
-    assert found.killed == 1.0
-    assert found.mutants["open-only"].killed >= 3
+    admission = admitted(tmp_path, RULE)
+    assert admission.problems == ()
+    assert admission.admitted == ("open-only",)
+    assert admission.killed == 1.0
+    assert admission.mutants["open-only"].killed >= 3
 
 
 VACUOUS = {
@@ -71,14 +71,14 @@ VACUOUS = {
 
 @pytest.mark.parametrize("what", VACUOUS)
 def test_vacuous_rule_is_not_admitted(tmp_path: Path, what: str) -> None:
-    found = admitted(tmp_path, RULE, VACUOUS[what])
-    assert "vacuous" in reasons(found, "planted")
-    assert found.admitted == ("open-only",)
+    admission = admitted(tmp_path, RULE, VACUOUS[what])
+    assert "vacuous" in reasons(admission, "planted")
+    assert admission.admitted == ("open-only",)
 
 
 def test_a_prohibition_is_not_vacuous(tmp_path: Path) -> None:
-    found = admitted(tmp_path, rule("never", "false", when="args.amount > 9"))
-    assert "vacuous" not in reasons(found, "never")
+    admission = admitted(tmp_path, rule("never", "false", when="args.amount > 9"))
+    assert "vacuous" not in reasons(admission, "never")
 
 
 CONTRADICTIONS = {
@@ -123,14 +123,14 @@ def test_contradicting_rules_are_both_rejected(tmp_path: Path) -> None:
             for amount, expect in enumerate(expected)
         )
 
-    found = admitted(
+    admission = admitted(
         tmp_path,
         rule("many", "args.amount > 2", examples=examples("breaks", "breaks", "breaks", "keeps")),
         rule("few", "args.amount < 2", examples=examples("keeps", "keeps", "breaks", "breaks")),
     )
     # Both apply to every call, so that no call is left: that is reported, too.
-    assert reasons(found, "many") == reasons(found, "few") == {"contradiction", "deadlock"}
-    assert found.admitted == ()
+    assert reasons(admission, "many") == reasons(admission, "few") == {"contradiction", "deadlock"}
+    assert admission.admitted == ()
 
 
 CALLED = 'any c in calls("{}"): c.args.id = args.id'
@@ -155,9 +155,9 @@ def test_deadlocking_rules_are_reported(tmp_path: Path, what: str) -> None:
 
     rules = [rule(f"for-{tool.replace('_', '-')}", text, tools=tool) for tool, text in DEADLOCKS[what].items()]
     policy = read_policy(write_shop(tmp_path, *rules))
-    found = list(deadlocks(policy.rules, policy.schema))
-    assert {name for finding in found for name in finding.rules} == {each.id for each in policy.rules}
-    assert {finding.reason for finding in found} == {"deadlock"}
+    deadlocked = list(deadlocks(policy.rules, policy.schema))
+    assert {name for finding in deadlocked for name in finding.rules} == {each.id for each in policy.rules}
+    assert {finding.reason for finding in deadlocked} == {"deadlock"}
 
 
 def test_reachable_call_sequence_is_no_deadlock(tmp_path: Path) -> None:
@@ -181,8 +181,8 @@ def test_deadlock_search_considers_all_rules_together(tmp_path: Path) -> None:
     ]
     policy = read_policy(write_shop(tmp_path, *rules))
     assert list(contradictions(policy.rules, policy.schema)) == []
-    found = list(deadlocks(policy.rules, policy.schema))
-    assert sorted(finding.rules for finding in found) == [("after-send",), ("send-is-closed",)]
+    deadlocked = list(deadlocks(policy.rules, policy.schema))
+    assert sorted(finding.rules for finding in deadlocked) == [("after-send",), ("send-is-closed",)]
 
 
 def test_truncated_search_proves_no_deadlock() -> None:
@@ -232,17 +232,17 @@ WRONG = {
 @pytest.mark.parametrize("what", WRONG)
 def test_static_faults_are_rejected_without_solver(tmp_path: Path, what: str) -> None:
     text, why = WRONG[what]
-    found = admitted(tmp_path, text)
-    assert found.admitted == ()
-    assert why in said(found, "open-only")
+    admission = admitted(tmp_path, text)
+    assert admission.admitted == ()
+    assert why in said(admission, "open-only")
 
 
 def test_message_must_not_disclose_the_answer(tmp_path: Path) -> None:
     text = rule("price", "args.pay = order.total * args.amount", examples=EXAMPLES)
-    found = admitted(tmp_path, text.replace('witness = "no"', 'witness = "it is {order.total * args.amount}"'))
-    assert "must not give the answer away" in said(found, "price")
-    found = admitted(tmp_path, text.replace('witness = "no"', 'witness = "one is {order.total}"'))
-    assert "must not give the answer away" not in said(found, "price")
+    admission = admitted(tmp_path, text.replace('witness = "no"', 'witness = "it is {order.total * args.amount}"'))
+    assert "must not give the answer away" in said(admission, "price")
+    admission = admitted(tmp_path, text.replace('witness = "no"', 'witness = "one is {order.total}"'))
+    assert "must not give the answer away" not in said(admission, "price")
 
 
 @pytest.mark.parametrize(
@@ -264,21 +264,21 @@ def test_weak_examples_prevent_admission(tmp_path: Path) -> None:
     last = RULE.index('[[example]]\nname = "sent"')
     text = RULE[:last] + '[[example]]\nname = "sent"\nexpect = "breaks"\nset = { "state.orders.A.status" = "sent" }\n'
     wide = text.replace('order.status = "open"', 'order.status = "open" and args.amount <= 3')
-    found = admitted(tmp_path, wide)
-    assert reasons(found, "open-only") == {"mutants"}
-    assert found.mutants["open-only"].survivors
+    admission = admitted(tmp_path, wide)
+    assert reasons(admission, "open-only") == {"mutants"}
+    assert admission.mutants["open-only"].survivors
 
 
 def test_coverage_lists_clauses_with_and_without_rules(tmp_path: Path) -> None:
-    found = admitted(tmp_path, RULE).coverage
-    first = found.clauses[0]
+    coverage = admitted(tmp_path, RULE).coverage
+    first = coverage.clauses[0]
     assert (first.clause, first.rules, first.examples, first.fired) == (
         "An open order can be cancelled.",
         ("open-only",),
         3,
         2,
     )
-    assert found.without == (
+    assert coverage.without == (
         "Nothing else can be cancelled.",
         "Look at an order before you send it.",
         "At most three things at a time!",
@@ -287,13 +287,13 @@ def test_coverage_lists_clauses_with_and_without_rules(tmp_path: Path) -> None:
 
 def test_airline_is_admitted_and_its_examples_kill_mutants() -> None:
     policy, seen = read_policy(FOLDER / "airline"), []
-    found = admit(policy, on_progress=lambda *step: seen.append(step))
+    admission = admit(policy, on_progress=lambda *step: seen.append(step))
     steps = len(policy.rules) + len(policy.schema.tools)
     assert seen == [(number, steps) for number in range(1, steps + 1)]
-    assert found.problems == ()
-    assert len(found.admitted) == 22
-    assert found.killed >= 0.95
-    assert sum(tally.killed for tally in found.mutants.values()) > 300
+    assert admission.problems == ()
+    assert len(admission.admitted) == 22
+    assert admission.killed >= 0.95
+    assert sum(tally.killed for tally in admission.mutants.values()) > 300
 
 
 def test_faults_planted_in_airline_rules_are_reported() -> None:
@@ -335,20 +335,20 @@ witness = "no"
 
 @pytest.mark.slow
 def test_retail_policy_is_admitted() -> None:
-    found = admit(read_policy(FOLDER / "retail"))
-    assert found.problems == ()
-    assert len(found.admitted) == 19
-    assert found.killed >= 0.95
+    admission = admit(read_policy(FOLDER / "retail"))
+    assert admission.problems == ()
+    assert len(admission.admitted) == 19
+    assert admission.killed >= 0.95
 
 
 def test_undecided_solver_question_admits_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from interwhen.policy._smt import Questions
 
     monkeypatch.setattr(Questions, "ask_why", lambda *_: ("open", ()))
-    found = admitted(tmp_path, RULE, rule("other", "args.amount > 1", examples=EXAMPLES))
-    assert found.admitted == ()
-    assert "open" in reasons(found, "open-only")
-    says = said(found, "other")
+    admission = admitted(tmp_path, RULE, rule("other", "args.amount > 1", examples=EXAMPLES))
+    assert admission.admitted == ()
+    assert "open" in reasons(admission, "open-only")
+    says = said(admission, "other")
     assert "'when' must be true in some situation" in says
     assert "must be able to keep both, and Z3 did not find out" in says
     assert "a sequence of calls must lead to a call of cancel" in says
@@ -359,14 +359,14 @@ def test_a_formula_that_is_too_large_admits_nothing(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(_smt, "_LARGEST", 300)
     large = "length(args.tags) > 7 or any a in args.tags: any b in args.tags: any c in args.tags: a = c"
-    found = admitted(tmp_path, RULE, rule("large", large))
-    assert "open" in reasons(found, "large")
-    assert "at most 300 terms" in said(found, "large")
-    assert found.admitted == ("open-only",)
+    admission = admitted(tmp_path, RULE, rule("large", large))
+    assert "open" in reasons(admission, "large")
+    assert "at most 300 terms" in said(admission, "large")
+    assert admission.admitted == ("open-only",)
 
 
 def test_hard_arithmetic_does_not_stall_admission(tmp_path: Path) -> None:
     hard = "args.amount * args.amount * args.amount + length(args.tags) * args.amount * args.amount = 2017"
-    found = admitted(tmp_path, RULE, rule("hard", hard))
-    assert "hard" not in found.admitted
-    assert "open-only" in found.admitted
+    admission = admitted(tmp_path, RULE, rule("hard", hard))
+    assert "hard" not in admission.admitted
+    assert "open-only" in admission.admitted

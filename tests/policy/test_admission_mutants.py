@@ -39,9 +39,9 @@ def sound(tmp_path: Path) -> Rule:
     ],
 )  # fmt: skip
 def test_each_rule_gets_its_mutants(sound: Rule, require: str, among: list[str]) -> None:
-    found = [mutant.says for mutant in mutants(replace(sound, require=parse(require)), SCHEMA)]
-    assert {f"require: {text}" for text in among} <= set(found)
-    assert len(set(found)) == len(found)
+    changes = [mutant.says for mutant in mutants(replace(sound, require=parse(require)), SCHEMA)]
+    assert {f"require: {text}" for text in among} <= set(changes)
+    assert len(set(changes)) == len(changes)
 
 
 def test_searched_words_are_not_mutated(sound: Rule) -> None:

@@ -26,13 +26,13 @@ def verdicts(monitor: Monitor, prompt: Any, calls: Iterable[ToolCall]) -> list[V
     assert monitor.prepare is not None
     assert isinstance(monitor.extractor, Tracker)
     prepared = monitor.prepare(Task(prompt))
-    state, found, at = monitor.extractor.start(prepared), [], 0
+    state, judged, at = monitor.extractor.start(prepared), [], 0
     for call in calls:
         segment = Segment(call.text, Span(at, at + len(call.text)), "answer", call)
         at = segment.span.end
         state, claims = monitor.extractor.step(state, segment)
-        found += [monitor.verifier.check(claim, prepared) for claim in claims]  # type: ignore[call-arg]
-    return found  # type: ignore[return-value]
+        judged += [monitor.verifier.check(claim, prepared) for claim in claims]  # type: ignore[call-arg]
+    return judged  # type: ignore[return-value]
 
 
 def conversation(*results: tuple[str, dict[str, Any], Any], last: str = "Yes, please.") -> tuple[Message, ...]:
@@ -44,7 +44,7 @@ def conversation(*results: tuple[str, dict[str, Any], Any], last: str = "Yes, pl
 
 
 def reservation(**changes: Any) -> tuple[str, dict[str, Any], Any]:
-    found = {
+    record = {
         "reservation_id": "R1",
         "user_id": "u",
         "origin": "AAA",
@@ -62,7 +62,7 @@ def reservation(**changes: Any) -> tuple[str, dict[str, Any], Any]:
         "insurance": "no",
         **changes,
     }
-    return "get_reservation_details", {"reservation_id": "R1"}, found
+    return "get_reservation_details", {"reservation_id": "R1"}, record
 
 
 USER = (
@@ -106,8 +106,8 @@ F1, F2, F3 = (
 
 def airline(name: str, arguments: dict[str, Any], *results: Any, last: str = "Yes, please.") -> Verdict:
     prompt = conversation(*results, last=last)
-    (found,) = verdicts(tool_policy(policy="airline"), prompt, [ToolCall("c", name, json.dumps(arguments))])
-    return found
+    (verdict,) = verdicts(tool_policy(policy="airline"), prompt, [ToolCall("c", name, json.dumps(arguments))])
+    return verdict
 
 
 def change(flights: list[dict[str, str]], payment: str = "credit_card_1", cabin: str = "economy") -> dict[str, Any]:
@@ -224,7 +224,7 @@ def test_user_without_consent_has_not_agreed() -> None:
 
 
 def order(**changes: Any) -> tuple[str, dict[str, Any], Any]:
-    found = {
+    record = {
         "order_id": "#W1",
         "user_id": "u",
         "status": "delivered",
@@ -232,7 +232,7 @@ def order(**changes: Any) -> tuple[str, dict[str, Any], Any]:
         "payment_history": [{"transaction_type": "payment", "amount": 10.0, "payment_method_id": "credit_card_1"}],
         **changes,
     }
-    return "get_order_details", {"order_id": "#W1"}, found
+    return "get_order_details", {"order_id": "#W1"}, record
 
 
 FOUND = ("find_user_id_by_email", {"email": "a@b.c"}, "u")
@@ -264,8 +264,8 @@ PRODUCT = (
 def retail(name: str, arguments: dict[str, Any], *results: Any) -> Verdict:
     prompt = conversation(*results)
     call = ToolCall("c", name, json.dumps({"order_id": "#W1", **arguments}))
-    (found,) = verdicts(tool_policy(policy="retail"), prompt, [call])
-    return found
+    (verdict,) = verdicts(tool_policy(policy="retail"), prompt, [call])
+    return verdict
 
 
 def swap(new: str, payment: str = "credit_card_1") -> dict[str, Any]:
@@ -335,8 +335,8 @@ def flagged(monitor: Monitor, file: str) -> tuple[Counter[str], Counter[str], li
     for trace in tau_bench(DATA / file):
         kind = "gold" if trace.name.startswith("gold-") else "run"
         traces[f"{kind} {trace.label}"] += 1
-        found = [verdict for turn in trace.turns for verdict in verdicts(monitor, turn.prompt, turn.calls)]
-        if any(isinstance(verdict, Violation) for verdict in found):
+        judged = [verdict for turn in trace.turns for verdict in verdicts(monitor, turn.prompt, turn.calls)]
+        if any(isinstance(verdict, Violation) for verdict in judged):
             hits[f"{kind} {trace.label}"] += 1
             if trace.label == "right":
                 false.append(trace.name)
@@ -376,14 +376,14 @@ def test_gift_card_is_judged_by_its_recorded_balance() -> None:
             "payment_history": [{"transaction_type": "payment", "amount": 30.0, "payment_method_id": "paypal_1"}],
         },
     )
-    found = ("find_user_id_by_email", {"email": "a@example.org"}, "u")
+    lookup = ("find_user_id_by_email", {"email": "a@example.org"}, "u")
     arguments = {"order_id": "#W1", "payment_method_id": "gift_card_1"}
     call = ToolCall("c", "modify_pending_order_payment", json.dumps(arguments))
-    (verdict,) = verdicts(tool_policy(policy="retail"), conversation(found, user, order), [call])
+    (verdict,) = verdicts(tool_policy(policy="retail"), conversation(lookup, user, order), [call])
     assert isinstance(verdict, Violation)
     assert verdict.why == "this gift card has not enough left for the total"
     card["balance"] = 30.0
-    (verdict,) = verdicts(tool_policy(policy="retail"), conversation(found, user, order), [call])
+    (verdict,) = verdicts(tool_policy(policy="retail"), conversation(lookup, user, order), [call])
     assert isinstance(verdict, Pass)
 
 
@@ -411,7 +411,7 @@ def test_every_rule_field_occurs_in_recorded_results(policy: str) -> None:
     (path,) = DATA.glob(f"{policy}_*.jsonl.gz")
     folder = Path(interwhen_verifiers.__file__).parent / "policies" / policy
     runs = [(*trace.turns[-1].prompt, Message("assistant", "", trace.turns[-1].calls)) for trace in tau_bench(path)]
-    found = replay(read_policy(folder), [run_of(run) for run in runs])
-    assert found.results > 100
-    assert found.unseen == {}
-    assert not {"gift-card-covers-the-difference", "gift-card-covers-the-change"} & set(found.undecided)
+    replayed = replay(read_policy(folder), [run_of(run) for run in runs])
+    assert replayed.results > 100
+    assert replayed.unseen == {}
+    assert not {"gift-card-covers-the-difference", "gift-card-covers-the-change"} & set(replayed.undecided)

@@ -41,9 +41,9 @@ def test_check_reports_rejected_rules_with_reason(shop: Path, capsys: pytest.Cap
     assert run("check", shop) == 1
     assert "vacuous: a call over cancel must be able to break" in " ".join(capsys.readouterr().out.split())
     assert run("check", shop, "--json") == 1
-    found = json.loads(capsys.readouterr().out)
-    assert found["admitted"] == ["open-only"]
-    assert {problem["reason"] for problem in found["problems"]} == {"vacuous", "examples"}
+    report = json.loads(capsys.readouterr().out)
+    assert report["admitted"] == ["open-only"]
+    assert {problem["reason"] for problem in report["problems"]} == {"vacuous", "examples"}
 
 
 def test_check_counts_what_fired_in_recorded_situations(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -226,9 +226,9 @@ def test_lint_finds_a_field_that_no_result_has(shop: Path, tmp_path: Path, capsy
     assert "never present: the field 'status' of Order, which is read by open-only" in shown
     assert "never decided: open-only" in shown
     assert run("lint", shop, "--replay", tmp_path / "bad.jsonl", "--json") == 1
-    found = json.loads(capsys.readouterr().out)
-    assert found["undecided"] == ["open-only"]
-    assert found["rules"]["open-only"]["unknown"] == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["undecided"] == ["open-only"]
+    assert report["rules"]["open-only"]["unknown"] == 1
     write_traces(tmp_path / "none.jsonl", [LabelledTrace(name="t", turns=(Turn(prompt="x", text="y"),), label="right")])
     assert run("lint", shop, "--replay", tmp_path / "none.jsonl") == 2
 
@@ -251,8 +251,8 @@ def test_lint_counts_the_calls_of_a_turn(shop: Path, tmp_path: Path, capsys: pyt
     )
     write_traces(tmp_path / "runs.jsonl", [LabelledTrace(name="t", turns=(Turn(prompt=prompt),), label="right")])
     assert run("lint", shop, "--replay", tmp_path / "runs.jsonl", "--json") == 0
-    found = json.loads(capsys.readouterr().out)
-    assert (found["rules"]["open-only"]["keeps"], found["rules"]["open-only"]["breaks"]) == (2, 1)
+    report = json.loads(capsys.readouterr().out)
+    assert (report["rules"]["open-only"]["keeps"], report["rules"]["open-only"]["breaks"]) == (2, 1)
 
 
 def test_ill_typed_rule_is_explained_and_not_judged(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -97,9 +97,9 @@ def test_true_expression_and_its_negation_evaluate(text: str) -> None:
     ],
 )
 def test_expression_over_missing_data_is_missing(text: str, why: str) -> None:
-    found = value(text, args={"id": "A", "tags": []})
-    assert isinstance(found, Missing)
-    assert why in found.why
+    outcome = value(text, args={"id": "A", "tags": []})
+    assert isinstance(outcome, Missing)
+    assert why in outcome.why
 
 
 TRUTHS = {"true": True, "false": False, 'unjudged("it")': None}
@@ -112,8 +112,8 @@ def kleene(op: str, values: list[bool | None]) -> bool | None:
 
 def test_connectives_follow_kleene_logic() -> None:
     for op, (one, other) in product(("and", "or"), product(TRUTHS, TRUTHS)):
-        found = value(f"{one} {op} {other}")
-        assert (None if isinstance(found, Missing) else found) is kleene(op, [TRUTHS[one], TRUTHS[other]])
+        outcome = value(f"{one} {op} {other}")
+        assert (None if isinstance(outcome, Missing) else outcome) is kleene(op, [TRUTHS[one], TRUTHS[other]])
     assert isinstance(value('not unjudged("it")'), Missing)
 
 
@@ -147,9 +147,9 @@ def test_mentions_in_unsupported_script_are_missing() -> None:
 
 def test_evaluation_is_bounded_in_steps() -> None:
     tags = ["x"] * 2000
-    found = value("all a in args.tags: all b in args.tags: a = b", args={"tags": tags})
-    assert isinstance(found, Missing)
-    assert "steps" in found.why
+    outcome = value("all a in args.tags: all b in args.tags: a = b", args={"tags": tags})
+    assert isinstance(outcome, Missing)
+    assert "steps" in outcome.why
 
 
 LONG = "9" * 30
@@ -158,9 +158,9 @@ LONG = "9" * 30
 def test_overlong_computed_number_is_missing() -> None:
     # Its text or its float would raise, and to add many of them would take very long.
     for text in (" * ".join([LONG] * 50), f"0.5 hours * {' * '.join([LONG] * 50)}"):
-        found = value(text)
-        assert isinstance(found, Missing)
-        assert "long" in found.why
+        outcome = value(text)
+        assert isinstance(outcome, Missing)
+        assert "long" in outcome.why
     assert value(f"{LONG} * {LONG}") == int(LONG) ** 2
 
 
@@ -181,8 +181,8 @@ def test_a_missing_time_is_missing() -> None:
 def test_flat_length_needs_every_inner_list() -> None:
     schema = read_schema({"tools": {"f": {"lists": "list[list[integer]]"}}})
     for odd in (None, "x"):
-        found = Situation("f", {"lists": [[1, 2], odd]})
-        assert isinstance(evaluate(parse("length(flat(args.lists)) = 3"), found, schema), Missing)
+        situation = Situation("f", {"lists": [[1, 2], odd]})
+        assert isinstance(evaluate(parse("length(flat(args.lists)) = 3"), situation, schema), Missing)
     assert evaluate(parse("length(flat(args.lists)) = 3"), Situation("f", {"lists": [[1, 2], [3]]}), schema) is True
 
 
@@ -203,6 +203,6 @@ def test_flat_length_is_missing_for_open_list() -> None:
 
 def test_a_time_with_a_zone_is_not_compared() -> None:
     with_zone = Situation("cancel", now=dt.datetime(2024, 5, 15, 15, tzinfo=dt.UTC))
-    found = evaluate(parse("now > 2024-05-15T14:00:00"), with_zone, SCHEMA)
-    assert isinstance(found, Missing)
-    assert "time zone" in found.why
+    outcome = evaluate(parse("now > 2024-05-15T14:00:00"), with_zone, SCHEMA)
+    assert isinstance(outcome, Missing)
+    assert "time zone" in outcome.why

@@ -38,15 +38,15 @@ anything = st.recursive(
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    found = [path]
+    paths = [path]
     parts: list[tuple[Any, Any]] = []
     if isinstance(value, Mapping):
         parts = list(value.items())
     elif isinstance(value, list):
         parts = list(enumerate(value))
     for key, inner in parts:
-        found += places(inner, (*path, key))
-    return found
+        paths += places(inner, (*path, key))
+    return paths
 
 
 def changed(value: Any, path: tuple[Any, ...], new: Any) -> Any:
@@ -71,9 +71,9 @@ cases = st.sampled_from([
 def test_rule_gives_verdict_on_any_data(case: tuple[WrittenPolicy, Rule, Situation], data: st.DataObject) -> None:
     policy, rule, situation = case
     part = data.draw(st.sampled_from(["arguments", "state"]))
-    found = getattr(situation, part)
-    path = data.draw(st.sampled_from(places(found)[1:] or [()]))
-    new = changed(found, path, data.draw(anything))
+    given = getattr(situation, part)
+    path = data.draw(st.sampled_from(places(given)[1:] or [()]))
+    new = changed(given, path, data.draw(anything))
     hostile = dataclasses.replace(situation, **{part: new if isinstance(new, Mapping) else {}})
     verdict = rule.judge(hostile, policy.schema)
     assert verdict is None or isinstance(verdict, Pass | Violation | Unknown)

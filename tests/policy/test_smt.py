@@ -99,8 +99,8 @@ def pinned(given_arguments: dict[str, Any]) -> Node:
 @given(conditions, arguments)
 @settings(max_examples=40, deadline=None)
 def test_formula_agrees_with_evaluation(node: Node, given_arguments: dict[str, Any]) -> None:
-    found = evaluate(node, Situation("cancel", given_arguments, talk=Talk()), SCHEMA)
-    assert isinstance(found, bool)
+    evaluated = evaluate(node, Situation("cancel", given_arguments, talk=Talk()), SCHEMA)
+    assert isinstance(evaluated, bool)
     asked = Questions(SCHEMA, "cancel", "before", [node])
     facts = [asked.truth(pinned(given_arguments))]
     items = asked.encoder.encode(TAGS, {})
@@ -108,8 +108,8 @@ def test_formula_agrees_with_evaluation(node: Node, given_arguments: dict[str, A
         item = asked.encoder.item(items, at)
         facts.append(item == asked.truth(word(tag)))
     formula = asked.truth(node)
-    assert asked.ask([*facts, formula]) == ("yes" if found else "no")
-    assert asked.ask([*facts, z3.Not(formula)]) == ("no" if found else "yes")
+    assert asked.ask([*facts, formula]) == ("yes" if evaluated else "no")
+    assert asked.ask([*facts, z3.Not(formula)]) == ("no" if evaluated else "yes")
 
 
 @pytest.mark.parametrize(

@@ -113,9 +113,9 @@ def test_keep_preserves_the_first_value(shop: Path) -> None:
 
 def test_an_overlay_is_a_map_over_a_map() -> None:
     base = {"a": 1, "b": 2}
-    found = Overlay(Overlay(base, {"b": 3}), {"c": 4, "a": None})
-    assert dict(found) == {"c": 4, "a": None, "b": 3}
-    assert (len(found), base) == (3, {"a": 1, "b": 2})
+    overlay = Overlay(Overlay(base, {"b": 3}), {"c": 4, "a": None})
+    assert dict(overlay) == {"c": 4, "a": None, "b": 3}
+    assert (len(overlay), base) == (3, {"a": 1, "b": 2})
 
 
 WRONG = {

@@ -38,6 +38,6 @@ if __name__ == "__main__":
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("tests.simulation.play.TURNS", 4_000)
             mutant.plant(patch)
-            if found := first_failure(mutant.found_as):
-                seeds[mutant.name] = found[0]
+            if failure := first_failure(mutant.found_as):
+                seeds[mutant.name] = failure[0]
     PATH.write_text(json.dumps(seeds, indent=1, sort_keys=True) + "\n")

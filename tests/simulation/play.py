@@ -42,10 +42,10 @@ class Disk:
     def read(self, _name: str, /) -> bytes:
         return self.data
 
-    def open(self, _name: str, /, *, keep: int, found: int) -> Disk:
-        if found != len(self.data):
+    def open(self, _name: str, /, *, keep: int, size: int) -> Disk:
+        if size != len(self.data):
             raise JournalError(
-                NAME, f"the caller must have read all of its {len(self.data)} bytes, and read {found}: read it again"
+                NAME, f"the caller must have read all of its {len(self.data)} bytes, and read {size}: read it again"
             )
         self.data = self.data[:keep]
         self._room = None

@@ -86,11 +86,11 @@ def tried(*traces, monitor=None, **options):
 class TestOneTrace:
     def test_all_violations_are_reported_with_spans(self):
         [one] = tried(trace("a bad day\nb\n", "fine\nvery bad"))
-        assert [(violation.turn, violation.span, violation.segment) for violation in one.found] == [
+        assert [(violation.turn, violation.span, violation.segment) for violation in one.violations] == [
             (0, Span(2, 5), Span(0, 9)),
             (1, Span(10, 13), Span(5, 13)),
         ]
-        assert one.found[0] == TrialViolation(
+        assert one.violations[0] == TrialViolation(
             turn=0, span=Span(2, 5), segment=Span(0, 9), quote="bad", why="it is bad", witness="good", repair="good"
         )
         assert (one.passed, one.violated, one.unknown) == (5, 2, 0)
@@ -99,7 +99,7 @@ class TestOneTrace:
         [one] = tried(trace("odd\ncrash\nbad floats\nodd"))
         assert (one.passed, one.violated, one.unknown, one.claims) == (0, 2, 2, 4)
         assert one.reasons == ("odd", "odd")
-        assert len(one.found) == 1
+        assert len(one.violations) == 1
         [trouble] = one.troubles
         assert (trouble.turn, trouble.span) == (0, Span(4, 9))
         assert trouble.what.startswith("RuntimeError: crashed")
@@ -117,20 +117,20 @@ class TestOneTrace:
     def test_trial_only_observes_with_any_delivery(self, delivery):
         monitor = words(delivery=delivery, unproven="closed", on_error=Retry(1, "closed", 0.0))
         [one] = tried(trace("odd\ncrash\nbad\nbad"), monitor=monitor)
-        assert len(one.found) == 2
+        assert len(one.violations) == 2
         assert len(one.troubles) == 1
 
     def test_reasoning_is_judged_as_its_own_phase(self):
         only_reasoning = words(phase="reasoning")
         for text in ("<think>bad\n</think>bad", "bad\n</think>bad"):
             [one] = tried(trace(text), monitor=only_reasoning)
-            assert [violation.span.start for violation in one.found] == [text.index("bad")]
+            assert [violation.span.start for violation in one.violations] == [text.index("bad")]
 
     def test_tool_calls_follow_the_text(self):
         turn = Turn(prompt="q", text="Let me. ", calls=(ToolCall("a", "f", "1"), ToolCall("b", "bad ", "2")))
         labelled = LabelledTrace(name="t", turns=(turn,), label="wrong")
         [one] = tried(labelled, monitor=words(trigger=ToolCalls(), delivery="gate_tools"))
-        assert [each.span for each in one.found] == [Span(12, 15)]
+        assert [each.span for each in one.violations] == [Span(12, 15)]
         assert turn.trace[12:15] == "bad"
 
     def test_tracker_state_lasts_one_turn(self):
@@ -139,7 +139,7 @@ class TestOneTrace:
 
         monitor = Monitor(name="third", verifier=check, extractor=Tracker(lambda _: 1, step))
         [one] = tried(trace("one\ntwo\nthree", "one\ntwo"), monitor=monitor)
-        assert [(violation.turn, violation.span.start) for violation in one.found] == [(0, 4), (1, 4)]
+        assert [(violation.turn, violation.span.start) for violation in one.violations] == [(0, 4), (1, 4)]
 
     def test_fork_is_answered_by_the_given_model(self):
         fork = Fork(
@@ -147,13 +147,13 @@ class TestOneTrace:
         )
         monitor = Monitor(name="asks", verifier=check, extractor=fork)
         [one] = tried(trace("a very dull day"), monitor=monitor, model=ScriptedModel([""], forks=lambda _: "dull"))
-        assert [violation.quote for violation in one.found] == ["dul"]
+        assert [violation.quote for violation in one.violations] == ["dul"]
         [one] = tried(trace("a very dull day"), monitor=monitor)
         assert "without a model for forks cannot answer" in one.troubles[0].what
 
     def test_empty_turn_has_no_claims(self):
         [one] = tried(trace(""))
-        assert (one.claims, one.found) == (0, ())
+        assert (one.claims, one.violations) == (0, ())
 
 
 class TestPreparing:
@@ -166,7 +166,7 @@ class TestPreparing:
             name="a", turns=(Turn(prompt="bad?", text="bad"), Turn(prompt="?", text="bad")), label="wrong"
         )
         [one] = tried(about, monitor=monitor)
-        assert (len(one.found), one.aside, len(one.prepare_seconds)) == (1, 1, 2)
+        assert (len(one.violations), one.aside, len(one.prepare_seconds)) == (1, 1, 2)
 
     def test_prepare_may_be_asynchronous(self):
         async def prepare(task):
@@ -174,7 +174,7 @@ class TestPreparing:
             return "ready"
 
         monitor = replace(words(prepare=prepare), extractor=lambda segment, prepared: extract(segment))
-        assert len(tried(trace("bad"), monitor=monitor)[0].found) == 1
+        assert len(tried(trace("bad"), monitor=monitor)[0].violations) == 1
 
     def test_raising_prepare_is_a_trouble(self):
         def prepare(task):
@@ -207,8 +207,8 @@ class TestRunning:
 
     def test_threaded_checks_give_the_same_result(self):
         threaded = replace(words(), verifier=interwhen.verifier(name="words", worker="thread")(judge))
-        assert [one.found for one in tried(trace("a bad day"), monitor=threaded)] == [
-            one.found for one in tried(trace("a bad day"))
+        assert [one.violations for one in tried(trace("a bad day"), monitor=threaded)] == [
+            one.violations for one in tried(trace("a bad day"))
         ]
 
     @given(
@@ -218,7 +218,7 @@ class TestRunning:
         whole = trace("".join(parts))
         monitor = words(trigger=Lines())
         once, again = tried(whole, monitor=monitor, seed=1), tried(whole, monitor=monitor, seed=seed)
-        assert [one.found for one in once] == [one.found for one in again]
+        assert [one.violations for one in once] == [one.violations for one in again]
 
 
 @given(st.text(max_size=200), st.integers())
@@ -237,7 +237,7 @@ def flagged(span, label="wrong", mistake=None, segment=None, text="x" * 100, tur
         name="t", turns=(Turn(prompt="", text=text), Turn(prompt="", text=text)), label=label, mistake=mistake
     )
     violations = (TrialViolation(turn=turn, span=span, segment=segment or span, quote="", why=""),) if span else ()
-    return TrialResult(trace=one, found=violations)
+    return TrialResult(trace=one, violations=violations)
 
 
 class TestScores:

@@ -30,7 +30,9 @@ def tried(answer, monitor=None):
 
 def test_objection_is_violation_marked_as_opinion():
     one = tried(WRONG)
-    assert [(violation.quote, violation.why) for violation in one.found] == [("Ann is", f"She is not. ({OPINION})")]
+    assert [(violation.quote, violation.why) for violation in one.violations] == [
+        ("Ann is", f"She is not. ({OPINION})")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -54,7 +56,7 @@ def test_critic_never_passes_a_claim(answer):
 @pytest.mark.parametrize("quote", ["", "n", "Bob"])
 def test_objection_without_quotation_flags_no_text(quote):
     one = tried(reply(verdict="wrong", quote=quote, why="No."))
-    assert (one.found, one.violated) == ((), 2)
+    assert (one.violations, one.violated) == ((), 2)
 
 
 def test_critic_observes_and_is_optional():
@@ -95,7 +97,7 @@ class TestAnotherModel:
     def test_critic_prompt_contains_task_and_earlier_text(self, judge):
         made = judge(WRONG)
         [one] = try_monitor_sync(critic(model="local", criterion="Is it Ann?"), [TRACE])
-        assert [violation.quote for violation in one.found] == ["Ann is"]
+        assert [violation.quote for violation in one.violations] == ["Ann is"]
         asked = made[-1].fork_requests[0].prompt[1].content
         assert (
             asked.index("Who?") < asked.index("It was Ann.") < asked.index("Ann is tall.") < asked.index("Is it Ann?")

@@ -170,7 +170,7 @@ def test_right_text_in_other_language_is_not_refuted(kind, number):
             [one] = try_monitor_sync(make(), [trace])
             assert one.troubles == ()
             assert one.aside == 0, "the prompt is none that it knows"
-            assert one.found == (), [(violation.quote, violation.why) for violation in one.found]
+            assert one.violations == (), [(violation.quote, violation.why) for violation in one.violations]
 
 
 def test_terms_in_other_scripts_match_whole_words():
@@ -183,7 +183,7 @@ def test_terms_in_other_scripts_match_whole_words():
     ):
         trace = LabelledTrace(name="terms", turns=(Turn(prompt="Q", text=text),), label="unclear")
         [one] = try_monitor_sync(monitor, [trace])
-        assert len(one.found) == count, text
+        assert len(one.violations) == count, text
 
 
 def test_a_critic_only_observes_in_any_language():

@@ -26,7 +26,7 @@ def tried(monitor, text, seed=0):
 
 
 def quotes(monitor, text, seed=0):
-    return [violation.quote for violation in tried(monitor, text, seed).found]
+    return [violation.quote for violation in tried(monitor, text, seed).violations]
 
 
 class TestTerms:
@@ -50,7 +50,9 @@ class TestTerms:
     def test_required_term_is_searched_in_whole_answer(self):
         monitor = terms(terms=("in conclusion",), must="present")
         one = tried(monitor, "<think>In conclusion</think>\nNo.\nNone.")
-        assert [violation.why for violation in one.found] == ["'in conclusion' must occur in the answer, and does not"]
+        assert [violation.why for violation in one.violations] == [
+            "'in conclusion' must occur in the answer, and does not"
+        ]
         assert tried(monitor, "Well.\nIn conclusion, yes.").passed == 1
 
     @pytest.mark.parametrize("scope", ["line", "sentence", "paragraph", "answer"])
@@ -100,7 +102,7 @@ class TestTerms:
 class TestRegex:
     def test_pattern_matches_are_violations_at_their_spans(self):
         one = tried(regex(patterns=(r"\d{3}-\d{4}", "^TODO")), "call 555-1234 now\nTODO: x\nnot TODO")
-        assert [(violation.span, violation.why) for violation in one.found] == [
+        assert [(violation.span, violation.why) for violation in one.violations] == [
             (Span(5, 13), r"'\\d{3}-\\d{4}' must not occur here"),
             (Span(18, 22), "'^TODO' must not occur here"),
         ]

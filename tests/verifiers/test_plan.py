@@ -51,7 +51,7 @@ def tried(text, prompt=ASKED, **options):
 
 
 def whys(text, prompt=ASKED, **options):
-    return [(violation.quote, violation.why) for violation in tried(text, prompt, **options).found]
+    return [(violation.quote, violation.why) for violation in tried(text, prompt, **options).violations]
 
 
 class TestByHand:

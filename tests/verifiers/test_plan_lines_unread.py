@@ -61,9 +61,9 @@ def test_actions_with_their_number_before_them_are_read():
 
 
 def test_wrong_action_in_other_spelling_is_refuted():
-    [violation] = tried("Unstack(red, blue)\nPickUp(blue)\n", judge="steps").found
+    [violation] = tried("Unstack(red, blue)\nPickUp(blue)\n", judge="steps").violations
     assert violation.quote == "PickUp(blue)"
-    [violation] = tried("Unstack red from blue\nPickup blue\n", judge="steps").found
+    [violation] = tried("Unstack red from blue\nPickup blue\n", judge="steps").violations
     assert violation.quote == "Pickup blue"
 
 
@@ -87,15 +87,15 @@ UNREAD = [
 @pytest.mark.parametrize("form", [numbered, lambda steps: "".join(f"- {each}\n" for each in steps), "\n".join])
 def test_nothing_is_refuted_after_unread_action(line, form):
     text = form((line, *REST)) + "\n"
-    assert tried(text, judge="steps").found == ()
-    assert tried(text).found == ()
+    assert tried(text, judge="steps").violations == ()
+    assert tried(text).violations == ()
     assert tried(text).passed == 0
     # The same in the middle of the plan: the first steps are judged all the same.
     text = form(
         ("Unstack the red block from the blue block", "Put down the red block", line.replace("red", "blue"), *REST[2:])
     )
-    assert tried(text + "\n", judge="steps").found == ()
-    assert tried(text + "\n").found == ()
+    assert tried(text + "\n", judge="steps").violations == ()
+    assert tried(text + "\n").violations == ()
 
 
 IN_OTHER_WORDS = (
@@ -132,7 +132,7 @@ def test_known_actions_in_other_words_are_read(form):
 def test_remark_on_state_may_follow_action(remark):
     first = "Unstack the red block from the blue block"
     assert tried(numbered((first + remark, *REST))).passed == 1
-    [violation] = tried(numbered((first + remark, "Pick up the blue block")), judge="steps").found
+    [violation] = tried(numbered((first + remark, "Pick up the blue block")), judge="steps").violations
     assert violation.quote == "Pick up the blue block"
 
 
@@ -148,8 +148,8 @@ def test_remark_on_state_may_follow_action(remark):
 )
 def test_action_with_unread_ending_is_not_judged(rest):
     text = numbered((f"Unstack the red block from the blue block{rest}", "Pick up the blue block"))
-    assert tried(text).found == ()
-    assert tried(text, judge="steps").found == ()
+    assert tried(text).violations == ()
+    assert tried(text, judge="steps").violations == ()
 
 
 @pytest.mark.parametrize("mark", ["- ", "   - ", "", "   *"])
@@ -160,13 +160,13 @@ def test_explanation_in_other_words_is_no_action(mark, is_numbered):
     for number, (step, words) in enumerate(zip(steps, IN_OTHER_WORDS, strict=True), 1):
         lines += [f"{number}. **{step}**" if is_numbered else f"**{step}**", f"{mark}{words}"]
     text = "\n".join(lines) + "\n"
-    assert tried(text).found == ()
-    assert tried(text, judge="steps").found == ()
+    assert tried(text).violations == ()
+    assert tried(text, judge="steps").violations == ()
     # An action in other words that does not fit leaves the state open: it may be meant in another way.
     text = (
         f"Unstack red from blue\n{mark}You pick up the red block.\nPut down red\nPick up yellow\nStack yellow on red\n"
     )
-    assert tried(text, judge="steps").found == ()
+    assert tried(text, judge="steps").violations == ()
     assert not tried(text).passed
 
 
@@ -182,15 +182,15 @@ def test_impossible_uncertain_action_is_unknown():
 
 def test_list_item_without_block_leaves_state_unknown():
     text = numbered(("Unstack red from blue", "Set it aside", "Pick up blue", "Stack blue on yellow"))
-    assert tried(text, judge="steps").found == ()
+    assert tried(text, judge="steps").violations == ()
     assert "not understood" in tried(text).reasons[0]
 
 
 def test_unread_actions_are_unknown_in_custom_domain():
     for line in ("Go with van1 from home to shop", "drive van1 to shop", "Drive van1 from home to shop"):
         text = f"{line}\n(drive van1 shop farm)\n"
-        assert tried(text, VANS, judge="steps").found == ()
-        assert tried(text, VANS).found == ()
+        assert tried(text, VANS, judge="steps").violations == ()
+        assert tried(text, VANS).violations == ()
     assert tried("drive van1 home shop\ndrive(van1, shop, farm)\n", VANS).passed == 1
 
 
@@ -212,7 +212,7 @@ def test_remarks_are_no_actions(line):
     plain = ["Unstack the red block from the blue block", *REST]
     text = f"{line}\n1. {plain[0]}\n{line}\n2. {plain[1]}\n{line}\n3. {plain[2]}\n{line}\n4. {plain[3]}\n"
     assert tried(text).passed == 1, tried(text).reasons
-    [violation] = tried(f"1. {plain[0]}\n{line}\n2. {plain[2]}\n", judge="steps").found
+    [violation] = tried(f"1. {plain[0]}\n{line}\n2. {plain[2]}\n", judge="steps").violations
     assert violation.quote == plain[2]
 
 
@@ -268,7 +268,7 @@ def test_states_that_are_numbered_are_no_actions():
         "   Resulting State: the hand is holding the red block\n2. Current State: the red block is held\n"
         "   Action: pick up the blue block\n"
     )
-    [violation] = tried(text, judge="steps").found
+    [violation] = tried(text, judge="steps").violations
     assert violation.quote == "pick up the blue block"
 
 

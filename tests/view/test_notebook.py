@@ -85,7 +85,7 @@ async def test_run_and_trial_work_in_running_loop():
     assert result.label == "steps verified"
     traces = [LabelledTrace(name="a", turns=(Turn(prompt="Q", text="2 + 2 = 5\n"),), label="wrong")]
     [tried] = try_monitor_sync("arithmetic", traces)
-    assert tried.found
+    assert tried.violations
 
 
 def test_text_representation_is_one_short_line(tmp_path):

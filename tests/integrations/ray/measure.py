@@ -75,7 +75,7 @@ async def dispatch(address, calls):
 
 
 def spent():
-    found = dict.fromkeys(("worker processes", "actors", "this program", "Ray"), 0.0)
+    seconds = dict.fromkeys(("worker processes", "actors", "this program", "Ray"), 0.0)
     for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             words = (path / "cmdline").read_bytes()
@@ -89,10 +89,10 @@ def spent():
                 whose = "Ray"
             else:
                 continue
-            found[whose] += sum(int((each / "schedstat").read_text().split()[0]) / 1e9 for each in _tasks(path))
+            seconds[whose] += sum(int((each / "schedstat").read_text().split()[0]) / 1e9 for each in _tasks(path))
     ticks = [int(each) for each in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-    found["all"] = (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
-    return found
+    seconds["all"] = (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
+    return seconds
 
 
 def _tasks(path):
@@ -100,9 +100,9 @@ def _tasks(path):
 
 
 def shares(before, after, seconds, cores):
-    found = {name: (after[name] - before[name]) / seconds / cores * 100 for name in after}
-    busy = found.pop("all")
-    return {**found, "other programs": max(busy - sum(found.values()), 0.0), "idle": max(100 - busy, 0.0)}
+    percents = {name: (after[name] - before[name]) / seconds / cores * 100 for name in after}
+    busy = percents.pop("all")
+    return {**percents, "other programs": max(busy - sum(percents.values()), 0.0), "idle": max(100 - busy, 0.0)}
 
 
 def told(found):
@@ -112,8 +112,8 @@ def told(found):
 async def idle(cores, seconds):
     before = spent()
     await anyio.sleep(seconds)
-    found = shares(before, spent(), seconds, cores)
-    print(f"without checks, % of the time of {cores} cores: {told(found)}; idle is the ceiling for checks")
+    percents = shares(before, spent(), seconds, cores)
+    print(f"without checks, % of the time of {cores} cores: {told(percents)}; idle is the ceiling for checks")
 
 
 async def mixed(address, actors, count):
@@ -151,7 +151,7 @@ async def busy(address, cores, ms, count):
 
     verifier = monitor("work").verifier
     names = ("processes", "Ray")
-    found, needed = ({name: [] for name in names} for _ in range(2))
+    percents, needed = ({name: [] for name in names} for _ in range(2))
     async with Workers(processes=cores) as here, RayWorkers(address=address, actors=cores) as there:
         leaves(there, verifier, ms)
         await ready(there, cores)
@@ -163,20 +163,20 @@ async def busy(address, cores, ms, count):
                         group.start_soon(ask, pool, verifier, claim(f"{turn} {number}", ms))
                 if turn:  # the first one starts the processes
                     took = time.perf_counter() - begun
-                    found[name].append(count * ms / 1000 / cores / took * 100)
+                    percents[name].append(count * ms / 1000 / cores / took * 100)
                     needed[name].append(shares(before, spent(), took, cores))
         if ms < 50:
             await idle(cores, 5)
     left = [
         share / (100 - round_["other programs"]) * 100
-        for share, round_ in zip(found["Ray"], needed["Ray"], strict=True)
+        for share, round_ in zip(percents["Ray"], needed["Ray"], strict=True)
     ]
     bar = {20: 85, 100: 95}[ms]
-    apart = statistics.median(ray - process for process, ray in zip(*found.values(), strict=True))
-    here, there = map(statistics.median, found.values())
+    apart = statistics.median(ray - process for process, ray in zip(*percents.values(), strict=True))
+    here, there = map(statistics.median, percents.values())
     print(
-        f"checks of {ms} ms: {there:.1f} % of the time of {cores} cores on Ray (bar {bar}; {min(found['Ray']):.1f} to "
-        f"{max(found['Ray']):.1f} in {ROUNDS} rounds), {here:.1f} % on processes ({apart:+.1f} on Ray in pairs)"
+        f"checks of {ms} ms: {there:.1f} % of the time of {cores} cores on Ray (bar {bar}; {min(percents['Ray']):.1f} to "
+        f"{max(percents['Ray']):.1f} in {ROUNDS} rounds), {here:.1f} % on processes ({apart:+.1f} on Ray in pairs)"
     )
     print(f"    on Ray, of the time that other programs left: {statistics.median(left):.1f} %")
     for name in names:

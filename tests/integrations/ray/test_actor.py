@@ -43,49 +43,49 @@ async def ask(actor, target, *items):
 
 async def test_verdicts_are_exact_and_failures_have_their_reason(actor, target):
     says = ("wrong", "raise", "exit", "mock", "pass")  # the worker process that exits is replaced
-    found = await ask(actor, target, *(item(number, say=say) for number, say in enumerate(says)))
-    assert found[0].verdict == Violation("it is wrong")
-    assert found[1].failure == "ValueError: broken"
-    assert "died during the check" in found[2].failure
-    assert found[3].verdict is None
-    assert "whose evidence is not a str" in found[3].failure
-    assert type(found[4].verdict) is Pass
-    assert found[4].spent > 0
+    outcomes = await ask(actor, target, *(item(number, say=say) for number, say in enumerate(says)))
+    assert outcomes[0].verdict == Violation("it is wrong")
+    assert outcomes[1].failure == "ValueError: broken"
+    assert "died during the check" in outcomes[2].failure
+    assert outcomes[3].verdict is None
+    assert "whose evidence is not a str" in outcomes[3].failure
+    assert type(outcomes[4].verdict) is Pass
+    assert outcomes[4].spent > 0
 
 
 async def test_a_hanging_check_is_killed_at_its_deadline(actor, target):
-    found = await ask(actor, target, item(0, 0.3, say="hang"), item(1))
-    assert (found[0].is_late, found[0].verdict) == (True, None)
-    assert type(found[1].verdict) is Pass
+    outcomes = await ask(actor, target, item(0, 0.3, say="hang"), item(1))
+    assert (outcomes[0].is_late, outcomes[0].verdict) == (True, None)
+    assert type(outcomes[1].verdict) is Pass
 
 
 async def test_a_cancelled_check_is_killed_or_not_begun(actor, target):
-    found = {}
+    outcomes = {}
 
     async def asking():
-        found.update(await ask(actor, target, item(0, say="hang"), item(1, say="hang"), item(2)))
+        outcomes.update(await ask(actor, target, item(0, say="hang"), item(1, say="hang"), item(2)))
 
     async with anyio.create_task_group() as group:
         group.start_soon(asking)
         await anyio.wait_all_tasks_blocked()
         for number in (0, 1, 7):
             await actor.cancel(number)
-    assert [found[number].is_late for number in (0, 1, 2)] == [True, True, False]
+    assert [outcomes[number].is_late for number in (0, 1, 2)] == [True, True, False]
 
 
 async def test_prepared_value_is_computed_once(actor, tmp_path):
     monitor = load_monitor({"name": "prepared", "folder": str(tmp_path), "prefix": "> "})
     data = encode(named(BoundVerifier(monitor.verifier, "> why", monitor.prepare, Task("why"))))
-    found = await ask(actor, data, *map(item, range(5)))
-    found |= await ask(actor, data, item(5))
-    assert all(result.verdict.evidence.startswith("> why ") for result in found.values())
+    outcomes = await ask(actor, data, *map(item, range(5)))
+    outcomes |= await ask(actor, data, item(5))
+    assert all(result.verdict.evidence.startswith("> why ") for result in outcomes.values())
     assert len(list(tmp_path.iterdir())) == 1
 
 
 async def test_differing_code_fails_the_check(actor, target):
     other = msgspec.structs.replace(msgspec.msgpack.decode(target, type=NamedVerifier), code="0")
-    found = await ask(actor, msgspec.msgpack.encode(other), item(0))
-    assert found[0].failure.startswith("CodeDiffers: ")
+    outcomes = await ask(actor, msgspec.msgpack.encode(other), item(0))
+    assert outcomes[0].failure.startswith("CodeDiffers: ")
 
 
 async def test_an_invalid_payload_is_refused(actor):

@@ -44,26 +44,26 @@ class Rows:
 def test_each_row_gets_its_result_in_order():
     rows = Rows({"prompt": [f"Double {number}." for number in range(20)], "id": list(range(20))})
     with serving() as url:
-        found = map_batches(rows, url, model="m", monitors=["arithmetic"], batch_size=20, actors=3)
+        results = map_batches(rows, url, model="m", monitors=["arithmetic"], batch_size=20, actors=3)
     assert rows.asked == (20, 3)
-    assert found["id"] == list(range(20))
-    assert [text.rpartition(" ")[2] for text in found["text"]] == [str(2 * number) for number in range(20)]
-    assert set(found) == {"prompt", "id", *COLUMNS}
-    assert set(found["status"]) <= {"verified", "unverified"}
-    assert all(found["tokens"])
+    assert results["id"] == list(range(20))
+    assert [text.rpartition(" ")[2] for text in results["text"]] == [str(2 * number) for number in range(20)]
+    assert set(results) == {"prompt", "id", *COLUMNS}
+    assert set(results["status"]) <= {"verified", "unverified"}
+    assert all(results["tokens"])
 
 
 def test_completions_prompt_is_continued():
     with serving() as url:
-        found = SupervisedBatches(url, "m", api="completions")({"prompt": ["Double 4."]})
-    assert found["text"] == ["2 * 4 = 8\nAnswer: 8"]
+        batch = SupervisedBatches(url, "m", api="completions")({"prompt": ["Double 4."]})
+    assert batch["text"] == ["2 * 4 = 8\nAnswer: 8"]
 
 
 def test_failed_row_gives_reason_and_stops_no_other():
     with serving() as url:
-        found = SupervisedBatches(url, "m")({"prompt": ["Double 1.", "Refuse.", "Double 2."]})
-    assert [status == "failed" for status in found["status"]] == [False, True, False]
-    assert "400" in found["why"][1]
+        batch = SupervisedBatches(url, "m")({"prompt": ["Double 1.", "Refuse.", "Double 2."]})
+    assert [status == "failed" for status in batch["status"]] == [False, True, False]
+    assert "400" in batch["why"][1]
 
 
 def test_invalid_arguments_are_refused_before_actors_start():

@@ -58,7 +58,7 @@ def cluster():
 
 
 def descendants():
-    found = []
+    processes = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
             words = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
@@ -67,8 +67,8 @@ def descendants():
             continue
         is_ours = str(HERE / "plugin").encode() in inside and int(path.name) != os.getpid()
         if is_ours and ("CheckActor" in words or ("multiprocessing" in words and "spawn_main" in words)):
-            found.append((int(path.name), words.strip()))
-    return found
+            processes.append((int(path.name), words.strip()))
+    return processes
 
 
 def parent(pid):
@@ -80,8 +80,8 @@ def parent(pid):
 
 def actors():
     # A worker process that is being started has the command line of its actor for a moment.
-    found = [pid for pid, words in descendants() if "CheckActor" in words]
-    return [pid for pid in found if parent(pid) not in found]
+    pids = [pid for pid, words in descendants() if "CheckActor" in words]
+    return [pid for pid in pids if parent(pid) not in pids]
 
 
 async def until_none_is_left():
@@ -131,15 +131,15 @@ class Stream:
         while not self.stops:
             self.number += 1
             number = self.number
-            found = await ask(self.pool, self.verifier, work(number))
+            outcome = await ask(self.pool, self.verifier, work(number))
             if number in self.results:
                 self.twice.append(number)
-            self.results[number] = found
+            self.results[number] = outcome
 
     def judge(self):
         errors = []
-        for number, found in self.results.items():
-            value, failure = found if isinstance(found, tuple) else (None, found)
+        for number, outcome in self.results.items():
+            value, failure = outcome if isinstance(outcome, tuple) else (None, outcome)
             if failure is not None:
                 errors.append(failure)
             elif number % 7 == 0:
@@ -175,9 +175,9 @@ async def test_actors_killed_in_their_checks_lose_nothing(cluster):
     async def kill(rng, pool):
         nonlocal killed
         with anyio.fail_after(100):
-            while not any(actor.checks for actor in pool._actors) or not (found := actors()):
+            while not any(actor.checks for actor in pool._actors) or not (pids := actors()):
                 await anyio.sleep(0.02)
-        os.kill(rng.choice(found), signal.SIGKILL)
+        os.kill(rng.choice(pids), signal.SIGKILL)
         killed += 1
 
     errors = await play(cluster, 1, kill, KILLS)

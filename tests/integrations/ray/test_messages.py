@@ -12,8 +12,8 @@ from interwhen.integrations.ray._messages import CodeDiffers, NamedVerifier, cod
 
 
 def encoded(verifier, **changes):
-    found = msgspec.msgpack.decode(encode(named(verifier)), type=NamedVerifier)
-    return msgspec.msgpack.encode(msgspec.structs.replace(found, **changes))
+    decoded = msgspec.msgpack.decode(encode(named(verifier)), type=NamedVerifier)
+    return msgspec.msgpack.encode(msgspec.structs.replace(decoded, **changes))
 
 
 def bound(monitor, question):

@@ -23,10 +23,10 @@ pytestmark = pytest.mark.anyio
 
 def _load(name):
     spec = importlib.util.spec_from_file_location(f"ray_tests_{name}", Path(__file__).with_name(f"{name}.py"))
-    found = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = found
-    spec.loader.exec_module(found)
-    return found
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 fake = _load("fake_cluster")
@@ -88,20 +88,20 @@ def look(pool):
 
 
 async def test_expensive_checks_run_on_the_cluster_each_once(monitor, pool_on):
-    cluster, found = FakeCluster(3), {}
+    cluster, outcomes = FakeCluster(3), {}
     async with pool_on(cluster) as pool:
         await joined(pool, 3)
         leaves(pool, monitor)
 
         async def one(number):
-            found[number] = await ask(pool, monitor.verifier, work(number))
+            outcomes[number] = await ask(pool, monitor.verifier, work(number))
 
         await one(0)  # reads the code of the plug-in
         async with anyio.create_task_group() as group:
             for number in range(1, 200):
                 group.start_soon(one, number)
-    assert len(found) == len(cluster.ran) == len({number for _, number in cluster.ran}) == 200
-    assert {value.evidence for value, _ in found.values()} <= {actor.name for actor in cluster.actors}
+    assert len(outcomes) == len(cluster.ran) == len({number for _, number in cluster.ran}) == 200
+    assert {value.evidence for value, _ in outcomes.values()} <= {actor.name for actor in cluster.actors}
     assert sum(len(actor.requests) for actor in cluster.actors) <= 110  # waiting checks share a call
     assert cluster.is_closed
     assert all(actor.is_killed for actor in cluster.actors)
@@ -147,11 +147,11 @@ async def test_verifier_cheap_on_cluster_returns(monitor, pool_on):
 
 @pytest.mark.parametrize("way", ["dies", "answers garbage", "answers nothing", "is disconnected"])
 async def test_checks_of_lost_actor_run_locally(way, monitor, pool_on):
-    cluster, found, notes = FakeCluster(1, is_quick=False), [], []
+    cluster, outcomes, notes = FakeCluster(1, is_quick=False), [], []
 
     async def one(number):
         notes.append(take_note())
-        found.append(await ask(pool, monitor.verifier, work(number)))
+        outcomes.append(await ask(pool, monitor.verifier, work(number)))
 
     async with pool_on(cluster) as pool, anyio.create_task_group() as group:
         await joined(pool, 1)
@@ -170,12 +170,12 @@ async def test_checks_of_lost_actor_run_locally(way, monitor, pool_on):
             case "answers nothing":
                 actor.call.set_result(b"\x90")
                 actor.items = []
-                await until(lambda: found)
-                if len(found) < 5:  # the others came later
+                await until(lambda: outcomes)
+                if len(outcomes) < 5:  # the others came later
                     await until(lambda: actor.items)
                     actor.die()
-        await until(lambda: len(found) == 5)
-    assert {value.evidence for value, _ in found} == {HERE}
+        await until(lambda: len(outcomes) == 5)
+    assert {value.evidence for value, _ in outcomes} == {HERE}
     assert all(note.cluster_away for note in notes)
     assert actor.is_killed  # here at the latest when the pool is closed
 
@@ -225,10 +225,10 @@ async def test_unpicklable_claim_is_checked_locally(monitor, pool_on):
 
 async def test_a_check_waits_a_minute_for_an_actor(monitor, pool_on, monkeypatch):
     monkeypatch.setattr("interwhen.integrations.ray._workers.BOOT_SECONDS", 0.1)
-    cluster, found = FakeCluster(1, is_quick=False), []
+    cluster, outcomes = FakeCluster(1, is_quick=False), []
 
     async def one(number):
-        found.append(await ask(pool, monitor.verifier, work(number)))
+        outcomes.append(await ask(pool, monitor.verifier, work(number)))
 
     async with pool_on(cluster) as pool, anyio.create_task_group() as group:
         await joined(pool, 1)
@@ -236,10 +236,10 @@ async def test_a_check_waits_a_minute_for_an_actor(monitor, pool_on, monkeypatch
         group.start_soon(one, 0)
         await until(lambda: cluster.actors[0].items)
         group.start_soon(one, 1)
-        await until(lambda: found)
-        assert found == ["late"]
+        await until(lambda: outcomes)
+        assert outcomes == ["late"]
         cluster.actors[0].answer()
-        await until(lambda: len(found) == 2)
+        await until(lambda: len(outcomes) == 2)
         assert not pool._waiting
 
 
@@ -262,10 +262,10 @@ async def test_a_cancelled_check_is_cancelled_on_its_actor(monitor, pool_on):
 
 
 async def test_a_late_check_has_timed_out(monitor, pool_on):
-    cluster, found = FakeCluster(1, is_quick=False), []
+    cluster, outcomes = FakeCluster(1, is_quick=False), []
 
     async def one():
-        found.append(await ask(pool, monitor.verifier, work(1)))
+        outcomes.append(await ask(pool, monitor.verifier, work(1)))
 
     async with pool_on(cluster) as pool, anyio.create_task_group() as group:
         await joined(pool, 1)
@@ -273,16 +273,16 @@ async def test_a_late_check_has_timed_out(monitor, pool_on):
         group.start_soon(one)
         await until(lambda: cluster.actors[0].items)
         cluster.actors[0].answer(verdict=None, is_late=True, spent=0.0)
-        await until(lambda: found)
-        assert (found, cluster.actors[0].is_killed) == (["late"], False)
+        await until(lambda: outcomes)
+        assert (outcomes, cluster.actors[0].is_killed) == (["late"], False)
 
 
 @pytest.mark.parametrize("is_cancelled", [False, True])
 async def test_silent_actor_is_abandoned(is_cancelled, monitor, pool_on, monkeypatch):
-    cluster, found = FakeCluster(1, is_quick=False), []
+    cluster, outcomes = FakeCluster(1, is_quick=False), []
 
     async def one(seconds):
-        found.append(await ask(pool, monitor.verifier, work(1), seconds))
+        outcomes.append(await ask(pool, monitor.verifier, work(1), seconds))
 
     async with pool_on(cluster) as pool, anyio.create_task_group() as group:
         await joined(pool, 1)
@@ -293,22 +293,22 @@ async def test_silent_actor_is_abandoned(is_cancelled, monitor, pool_on, monkeyp
             await until(lambda: cluster.actors[0].items)
             if is_cancelled:
                 first.cancel_scope.cancel()
-        assert found == ([] if is_cancelled else ["late"])
+        assert outcomes == ([] if is_cancelled else ["late"])
         await until(lambda: all(actor.expires < time.monotonic() for actor in pool._actors))
         monkeypatch.setattr("interwhen.integrations.ray._workers.BOOT_SECONDS", 60.0)
         cluster.is_away = True
         group.start_soon(one, 60.0)
-        await until(lambda: len(found) == 2 - is_cancelled)
-        assert found[-1][0].evidence == HERE
+        await until(lambda: len(outcomes) == 2 - is_cancelled)
+        assert outcomes[-1][0].evidence == HERE
         assert cluster.actors[0].is_killed
 
 
 async def test_deaths_at_random_lose_no_check(monitor, pool_on):
     for seed in range(20):
-        rng, cluster, found, wanted = random.Random(seed), FakeCluster(3, is_quick=False), {}, 60
+        rng, cluster, outcomes, wanted = random.Random(seed), FakeCluster(3, is_quick=False), {}, 60
 
         async def one(number):
-            found[number] = await ask(pool, monitor.verifier, work(number, ms=0), 60.0)  # noqa: B023
+            outcomes[number] = await ask(pool, monitor.verifier, work(number, ms=0), 60.0)  # noqa: B023
 
         async with pool_on(cluster) as pool, anyio.create_task_group() as group:
             await joined(pool, 3)
@@ -316,23 +316,23 @@ async def test_deaths_at_random_lose_no_check(monitor, pool_on):
             for number in range(wanted):
                 group.start_soon(one, number)
             with anyio.fail_after(60):
-                while len(found) < wanted:
+                while len(outcomes) < wanted:
                     busy = [actor for actor in cluster.actors if actor.items]
                     if busy and rng.random() < 0.1:
                         rng.choice(busy).die()
                     elif busy:
                         rng.choice(busy).answer()
                     await anyio.sleep(0)
-        assert all(type(value) is Pass for value, _ in found.values()), seed
+        assert all(type(value) is Pass for value, _ in outcomes.values()), seed
         ran = [number for _, number in cluster.ran]
         assert len(ran) == len(set(ran)), seed
 
 
 async def test_closing_ends_open_checks(monitor, pool_on):
-    cluster, found = FakeCluster(1, is_quick=False), []
+    cluster, outcomes = FakeCluster(1, is_quick=False), []
 
     async def one(number):
-        found.append(await ask(pool, monitor.verifier, work(number)))
+        outcomes.append(await ask(pool, monitor.verifier, work(number)))
 
     async with anyio.create_task_group() as group, pool_on(cluster) as pool:
         await joined(pool, 1)
@@ -340,7 +340,7 @@ async def test_closing_ends_open_checks(monitor, pool_on):
         for number in range(20):
             group.start_soon(one, number)
         await until(lambda: len(cluster.actors[0].items) + len(pool._waiting) == 20)
-    assert {failure for _, failure in found} == {"the workers were closed during the check"}
+    assert {failure for _, failure in outcomes} == {"the workers were closed during the check"}
     assert cluster.is_closed
     look(pool)
     assert not pool._lock.acquire(blocking=False)  # no later look can start an actor

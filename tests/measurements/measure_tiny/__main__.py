@@ -112,19 +112,19 @@ async def measure(chosen: argparse.Namespace) -> None:
                 follows += await follow(model, family, chosen)
                 knowing.append(await know(model, family, chosen))
             (chosen.out / "tries.jsonl").write_bytes(msgspec.json.Encoder().encode_lines(tries))
-    found = tables.cells(tries)
+    cells = tables.cells(tries)
     report = [
         f"{chosen.problems} problems a family and split, seed {chosen.seed}.",
         f"At most {arms.LIMIT} tokens a trace, and {arms.BUDGETS.remedies} remedies a run.",
         "## Greedy",
-        tables.effect(found, BARE["greedy"], OURS["greedy"]),
+        tables.effect(cells, BARE["greedy"], OURS["greedy"]),
     ]
     if not chosen.greedy:
         report += (
             f"## Sampled at temperature {arms.TEMPERATURE}",
-            tables.effect(found, BARE["sampled"], OURS["sampled"]),
+            tables.effect(cells, BARE["sampled"], OURS["sampled"]),
             f"## At most the tokens of {arms.SAMPLES} samples",
-            tables.budgets(found, EQUAL, BARE["sampled"]),
+            tables.budgets(cells, EQUAL, BARE["sampled"]),
             "## Feedback followed",
             tables.table(("family: reaction", "mistakes", "next step right %"), follows),
             "## State known",

@@ -11,11 +11,11 @@ from tools.train_tiny.tasks import Problem, Split, Worked, draw
 def worked(family: str, split: Split, count: int, seed: int) -> list[Worked]:
     """Return *count* different problems of *family* and *split*, with a solution each."""
     rng = random.Random(f"{family} {split} {seed}")
-    found: dict[str, Worked] = {}
-    while len(found) < count:
+    solved: dict[str, Worked] = {}
+    while len(solved) < count:
         one = draw(FAMILIES[family], rng, split)
-        found.setdefault(one.problem.prompt, one)
-    return list(found.values())
+        solved.setdefault(one.problem.prompt, one)
+    return list(solved.values())
 
 
 def problems(family: str, split: Split, count: int, seed: int) -> list[Problem]:

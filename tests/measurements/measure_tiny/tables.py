@@ -21,13 +21,13 @@ Cells = dict[tuple[str, str], dict[str, list[Try]]]
 
 def cells(tries: Iterable[Try]) -> Cells:
     """Sort *tries* by (family, split) and arm, each in the order of the problems."""
-    found: Cells = defaultdict(lambda: defaultdict(list))
+    cells: Cells = defaultdict(lambda: defaultdict(list))
     for one in tries:
-        found[one.family, one.split][one.arm].append(one)
-    for arms in found.values():
+        cells[one.family, one.split][one.arm].append(one)
+    for arms in cells.values():
         for tried in arms.values():
             tried.sort(key=lambda one: one.number)
-    return found
+    return cells
 
 
 def percent(part: float, whole: float) -> str:

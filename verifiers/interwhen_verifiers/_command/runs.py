@@ -65,7 +65,7 @@ class Ran:
     """
     missing: bool = False
     """Whether the last command is not installed; in the sandbox, whether it could not be started."""
-    found: tuple[Diagnostic, ...] | None = None
+    diagnostics: tuple[Diagnostic, ...] | None = None
     """The diagnostics in the output, if :func:`read_apart` has searched for them, else ``None``."""
 
 
@@ -122,7 +122,7 @@ async def read_apart(checker: Checker, ran: Ran) -> Ran:
     with anyio.move_on_after(_FINDING_SECONDS):
         ended = await anyio.run_process([sys.executable, "-I", "-S", "-c", _FINDING], input=given, check=False)
         if ended.returncode == 0:
-            return replace(ran, found=tuple(checker.read(json.loads(ended.stdout))))
+            return replace(ran, diagnostics=tuple(checker.read(json.loads(ended.stdout))))
         return replace(
             ran, trouble=f"the search for diagnostics in its output failed with exit code {ended.returncode}"
         )
@@ -250,7 +250,7 @@ def judge(
 def _refuted(checker: Checker, ran: Ran, starts: tuple[int, ...], end: int, before: int, line: str) -> Verdict:
     if checker.unclear.search(ran.output):
         return Unknown(f"{line} lacks something on this machine: {ran.output.strip()[:200]}")
-    diagnostics = list(checker.diagnostics(ran.output)) if ran.found is None else list(ran.found)
+    diagnostics = list(checker.diagnostics(ran.output)) if ran.diagnostics is None else list(ran.diagnostics)
     mine = next((one for one in diagnostics if one.line > before), None)
     if mine is None and (checker.needs_diagnostic or any(one.line for one in diagnostics)):
         return Unknown(f"{line} ended with exit code {ran.code}, and names no line of this text")
