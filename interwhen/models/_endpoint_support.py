@@ -205,7 +205,8 @@ class Proven(NamedTuple):
 
 
 async def server_of(get: Callable[[str], Awaitable[bytes]], card: ModelCard | None) -> str:
-    owner = (card.owned_by if card else None) or "unknown server"
+    # The first space stands before the version, by which `_read` and `_write` know that there is one.
+    owner = "-".join((card.owned_by or "").split() if card else ()) or "unknown-server"
     path, field = _VERSIONS.get(owner, ("", ""))
     if not path:
         return owner

@@ -415,3 +415,11 @@ async def test_without_folder_variable_or_version_nothing_is_saved(tmp_path, mon
     monkeypatch.setenv(proofs.FOLDER_VARIABLE, str(tmp_path))
     await asked(ContractServer(owner="sglang"))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("owner", [None, "my lab"])
+async def test_a_space_in_a_name_is_no_version(owner, tmp_path, monkeypatch):
+    monkeypatch.setenv(proofs.FOLDER_VARIABLE, str(tmp_path))
+    proof, _ = await asked(ContractServer(owner=owner), probe="always")
+    assert proof is not None
+    assert list(tmp_path.iterdir()) == []
