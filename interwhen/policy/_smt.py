@@ -92,8 +92,8 @@ class Encoder:
         self._terms = 0
 
     def domain(self) -> list[Term]:
-        # What is true of any data, so that Z3 finds no counterexample that cannot occur: a text with allowed words is one
-        # of them, list lengths are within the bound, and different literal texts differ.
+        # What is true of any data, so that Z3 finds no counterexample that cannot occur: a text with allowed words is
+        # one of them, list lengths are within the bound, and different literal texts differ.
         terms = list(self._domains.values())
         if len(self._texts) > 1:
             terms.append(z3.Distinct(*self._texts.values()))

@@ -48,7 +48,7 @@ def last_text_is_not_written(patch):
 
 def torn_record_stays(patch):
     real = recorders._writer
-    patch.setattr(recorders, "_writer", lambda *given, **rest: real(*given, **{**rest, "keep": rest["found"]}))
+    patch.setattr(recorders, "_writer", lambda *given, **rest: real(*given, **{**rest, "keep": rest["size"]}))
 
 
 def nothing_is_told_again(patch):
