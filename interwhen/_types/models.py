@@ -62,6 +62,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 Prompt: TypeAlias = str | tuple[Message, ...]
+"""What a model continues: a text, or the messages of a chat."""
 
 
 class Piece(msgspec.Struct, frozen=True, gc=False):

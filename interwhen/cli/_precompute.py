@@ -60,7 +60,7 @@ def worth_table(prepared: PreparedContext, records: Mapping[ItemId, GateRecord])
     if not recorded:
         return None
     title = (
-        f"Savings per query (a token that a reader waits for weighs {_RULE.weights.test:g} offline tokens, or t = 1)"
+        f"Savings per query (a token that a reader waits for weighs {_RULE.prices.waiting:g} offline tokens, or t = 1)"
     )
     table = _table(title, "item", "stage", "used", "pairs", "tokens", "share", "t = 1", "pays after")
     for step, record in recorded:

@@ -27,7 +27,10 @@ TALK: Final = RecordOf(
 
 @dataclass(frozen=True, slots=True)
 class MadeCall:
-    """A tool call and its result; or a record of the database of a policy, in the form of a call."""
+    """A tool call with its result, from which rules of a policy read the state of the world before the next call.
+
+    A record of the policy's database is given in the same form: as if the tool that reads such records had returned it.
+    """
 
     tool: str
     arguments: Mapping[str, Any]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from interwhen._types import lazy_names
 from interwhen._types.errors import StoreError
 from interwhen.precompute._documents import pieces_of
-from interwhen.precompute._gate import GateRule, Weights
+from interwhen.precompute._gate import GateRule, TokenPrices
 from interwhen.precompute._items import Kind, Payload
 from interwhen.precompute._precomputer import Precomputer
 from interwhen.precompute._producer import Context, Nothing, Producer, Proposal, Step, StepContext
@@ -33,7 +33,7 @@ __all__ = [
     "StepContext",
     "Store",
     "StoreError",
-    "Weights",
+    "TokenPrices",
     "open_store",
     "pieces_of",
 ]

@@ -115,13 +115,14 @@ costs more, and only shadow runs use it. ``evicted``: no run uses it any more. A
 reader while no reader waits, to compare the costs with and without the item."""
 
 
-class Weights(msgspec.Struct, frozen=True):
-    """The prices of tokens. The unit is the price of a token that is generated while no reader waits.
+class TokenPrices(msgspec.Struct, frozen=True):
+    """What tokens cost when the serving gate compares runs with and without a precomputed item.
 
-    Raises :class:`UsageError` if *test* is not above 0 or *reading* is below 0.
+    The unit is the price of a token that is generated while no reader waits. Raises :class:`UsageError` if *waiting* is
+    not above 0 or *reading* is below 0.
     """
 
-    test: Above = 10.0
+    waiting: Above = 10.0
     """The price of a token that is generated while a reader waits."""
     reading: Amount = 0.2
     """The price of a prompt token, relative to a token that is generated in the same run."""
@@ -130,7 +131,7 @@ class Weights(msgspec.Struct, frozen=True):
         vet(self)
 
 
-PLAIN = Weights(test=1.0)
+EQUAL_PRICES = TokenPrices(waiting=1.0)
 """Every generated token costs the same, whenever it is generated."""
 
 
@@ -144,11 +145,11 @@ class Arm(msgspec.Struct, frozen=True):
     sound: bool = True
     """Whether the run has a usable result. If not, a :class:`Pair` charges at least its token limit for the run."""
 
-    def cost(self, weights: Weights) -> float:
-        return weights.test * self.alone(weights)
+    def cost(self, prices: TokenPrices) -> float:
+        return prices.waiting * self.alone(prices)
 
-    def alone(self, weights: Weights) -> float:
-        return self.generated + weights.reading * self.read
+    def alone(self, prices: TokenPrices) -> float:
+        return self.generated + prices.reading * self.read
 
 
 class Pair(msgspec.Struct, frozen=True):
@@ -167,29 +168,32 @@ class Pair(msgspec.Struct, frozen=True):
     def beside(self) -> Arm:
         return self.without if self.shadow == "without" else self.used
 
-    def saving(self, weights: Weights) -> float:
-        return self._cost(self.without, weights) - self._cost(self.used, weights)
+    def saving(self, prices: TokenPrices) -> float:
+        return self._cost(self.without, prices) - self._cost(self.used, prices)
 
-    def share(self, weights: Weights) -> float:
+    def share(self, prices: TokenPrices) -> float:
         # The divisor is no bound such as `limit`: with it, each pair would count little where the limit is high, and a
         # decision would take in proportion more pairs.
-        dearer = max(self._cost(self.without, weights), self._cost(self.used, weights))
-        return self.saving(weights) / dearer if dearer else 0.0
+        dearer = max(self._cost(self.without, prices), self._cost(self.used, prices))
+        return self.saving(prices) / dearer if dearer else 0.0
 
-    def _cost(self, arm: Arm, weights: Weights) -> float:
-        return arm.cost(weights) if arm.sound else max(arm.cost(weights), weights.test * self.limit)
+    def _cost(self, arm: Arm, prices: TokenPrices) -> float:
+        return arm.cost(prices) if arm.sound else max(arm.cost(prices), prices.waiting * self.limit)
 
 
 class GateRule(msgspec.Struct, frozen=True):
-    """The settings of the gate: its error level, and how often a query gets a second run for comparison.
+    """The settings of the serving gate, which decides from measured costs whether runs use a precomputed item.
 
-    Raises :class:`UsageError` for a value out of range.
+    A new item is *on trial*: some of the queries run twice, with the item and without it. The second run, for which no
+    reader waits, is a *shadow run*; the two are a *pair*. Once the pairs show at the error level *alpha* whether the
+    item lowers or raises the cost, it is kept or demoted. Later pairs may move it again, or evict a demoted item for
+    good. Raises :class:`UsageError` for a value out of range.
     """
 
     alpha: Inside = 0.05
-    """The error level: how probable a move of an item to a wrong stage may be."""
+    """The error level: how probable a wrong move of an item may be."""
     trial: Share = 0.5
-    """The share of the queries on trial that run both with and without the item, after the first pairs."""
+    """The share of queries that become pairs while the item is on trial, after the first pairs."""
     holdout: Share = 0.02
     """The same share after the trial."""
     share: Share = 0.03
@@ -198,8 +202,8 @@ class GateRule(msgspec.Struct, frozen=True):
     first: Positive = 3
     """The least number of pairs at the start that run whatever they cost."""
     early: Amount = 1.2
-    """At the start, ``early * weights.test`` pairs (12 by default) run whatever they cost."""
-    weights: Weights = Weights()
+    """At the start, ``early * prices.waiting`` pairs (12 by default) run whatever they cost."""
+    prices: TokenPrices = TokenPrices()
     """The prices of tokens, with which runs are compared."""
 
     def __post_init__(self) -> None:
@@ -208,7 +212,7 @@ class GateRule(msgspec.Struct, frozen=True):
     @property
     def first_pairs(self) -> int:
         """The number of pairs at the start of an item that get their second run whatever it costs."""
-        return max(self.first, round(self.early * self.weights.test))
+        return max(self.first, round(self.early * self.prices.waiting))
 
 
 class GateChoice(NamedTuple):
@@ -299,7 +303,7 @@ class Gate:
     def charge(self, arm: Arm, *, used: bool) -> None:
         self.record.queries += 1
         self.record.served += used
-        self.record.paid += arm.cost(self.rule.weights)
+        self.record.paid += arm.cost(self.rule.prices)
 
     def observe(self, pair: Pair) -> Moved | None:
         # Add `pair` to the record, and move the item if the pairs now show that it saves tokens or costs more. Return
@@ -308,7 +312,7 @@ class Gate:
         if self.record.stage == "evicted":
             return None
         self.record.pairs.append(pair)
-        self.record.beside += pair.beside.alone(self.rule.weights)
+        self.record.beside += pair.beside.alone(self.rule.prices)
         self._add(pair)
         if self._sequence.is_positive and self._saved > 0:
             if self.record.stage != "kept":
@@ -326,8 +330,8 @@ class Gate:
         return affordable and chance < (self.rule.trial if self.record.stage == "trial" else self.rule.holdout)
 
     def _add(self, pair: Pair) -> None:
-        self._sequence.observe(pair.share(self.rule.weights))
-        self._saved += pair.saving(self.rule.weights)
+        self._sequence.observe(pair.share(self.rule.prices))
+        self._saved += pair.saving(self.rule.prices)
 
     def _begin(self) -> ConfidenceSequence:
         number = self.record.sequences

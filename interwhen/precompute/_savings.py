@@ -17,7 +17,7 @@ from interwhen._types.models import Model, Prompt
 from interwhen._types.results import Result
 from interwhen._types.vetting import Positive, require
 from interwhen.precompute._gate import (
-    PLAIN,
+    EQUAL_PRICES,
     Arm,
     ConfidenceSequence,
     Gate,
@@ -25,7 +25,7 @@ from interwhen.precompute._gate import (
     GateRule,
     Interval,
     Pair,
-    Weights,
+    TokenPrices,
 )
 from interwhen.precompute._items import Digest, Item, ItemId, digest
 from interwhen.precompute._precomputer import Precomputer
@@ -259,19 +259,20 @@ class Worth(msgspec.Struct, frozen=True):
 
 
 def worth(record: GateRecord, rule: GateRule) -> Worth:
-    saving = statistics.fmean(pair.saving(rule.weights) for pair in record.pairs) if record.pairs else 0.0
+    saving = statistics.fmean(pair.saving(rule.prices) for pair in record.pairs) if record.pairs else 0.0
     paid_off = record.offline_tokens / saving if saving > 0 else None
-    return Worth(_interval(record, rule.weights, rule.alpha), _interval(record, PLAIN, rule.alpha), saving, paid_off)
+    weighed = _interval(record, rule.prices, rule.alpha)
+    return Worth(weighed, _interval(record, EQUAL_PRICES, rule.alpha), saving, paid_off)
 
 
 def read_records(store: Store) -> dict[ItemId, GateRecord]:
     return store.decoded(DOCUMENT, dict[ItemId, GateRecord]) or {}
 
 
-def _interval(record: GateRecord, weights: Weights, alpha: float) -> Interval:
+def _interval(record: GateRecord, prices: TokenPrices, alpha: float) -> Interval:
     sequence = ConfidenceSequence(alpha)
     for pair in record.pairs:
-        sequence.observe(pair.share(weights))
+        sequence.observe(pair.share(prices))
     return sequence.interval()
 
 

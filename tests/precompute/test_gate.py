@@ -6,8 +6,8 @@ import statistics
 import msgspec
 import pytest
 from interwhen import UsageError
-from interwhen.precompute import GateRule, Weights
-from interwhen.precompute._gate import PLAIN, Arm, ConfidenceSequence, Gate, GateRecord, Pair, _log_gain
+from interwhen.precompute import GateRule, TokenPrices
+from interwhen.precompute._gate import EQUAL_PRICES, Arm, ConfidenceSequence, Gate, GateRecord, Pair, _log_gain
 
 LIMIT = 1200
 SIZE, SPREAD = 300, 0.3
@@ -32,18 +32,18 @@ def queries_until_decided(ratio, limit, seed, most=2000):
 def life(ratio, weight, queries, seed):
     # Return the gate of one item after `queries` queries, and three costs: with the gate, always using it, and never. A
     # token for which a reader waits costs `weight` times as much as another one.
-    weights = Weights(test=weight)
-    rng, gate = random.Random(f"{ratio} {seed}"), Gate(rule=GateRule(weights=weights))
+    prices = TokenPrices(waiting=weight)
+    rng, gate = random.Random(f"{ratio} {seed}"), Gate(rule=GateRule(prices=prices))
     gated = always = never = 0.0
     for _ in range(queries):
         size = SIZE * rng.lognormvariate(MEAN, SPREAD)
         without = Arm(min(LIMIT, int(size)), 200)
         used = Arm(min(LIMIT, int(size * ratio * rng.lognormvariate(MEAN, SPREAD))), 240)
-        always, never = always + used.cost(weights), never + without.cost(weights)
+        always, never = always + used.cost(prices), never + without.cost(prices)
         choice = gate.choose(rng.random())
         arm = used if choice.use else without
         gate.charge(arm, used=choice.use)
-        gated += arm.cost(weights)
+        gated += arm.cost(prices)
         if choice.pair:
             gate.observe(Pair(without, used, LIMIT, "without" if choice.use else "used"))
     return gate, (gated + gate.record.beside, always, never)
@@ -82,7 +82,7 @@ def test_gate_interval_holds_at_all_looks():
     # The shares of one item: runs of very different length, and a saving that itself varies.
     def draw(rng):
         size = 100 * rng.lognormvariate(0, 1.0)
-        return Pair(Arm(round(size)), Arm(round(size * rng.uniform(0.2, 1.4))), 2000).share(PLAIN)
+        return Pair(Arm(round(size)), Arm(round(size * rng.uniform(0.2, 1.4))), 2000).share(EQUAL_PRICES)
 
     large = random.Random("mean")
     mean = statistics.fmean(draw(large) for _ in range(100_000))
@@ -159,13 +159,13 @@ def test_demoted_item_returns_when_it_pays_again():
 
 def test_item_spoiling_the_answer_has_negative_saving():
     spoiled = Pair(Arm(300), Arm(1, sound=False), LIMIT)
-    assert spoiled.saving(Weights()) < 0
-    assert Pair(Arm(300), Arm(1), LIMIT).saving(Weights()) == 2990
+    assert spoiled.saving(TokenPrices()) < 0
+    assert Pair(Arm(300), Arm(1), LIMIT).saving(TokenPrices()) == 2990
 
 
 def test_reading_the_item_is_paid_for():
-    assert Pair(Arm(100, 50), Arm(100, 150), LIMIT).saving(Weights()) == pytest.approx(-200)
-    assert Pair(Arm(100, 50), Arm(100, 150), LIMIT).saving(PLAIN) == pytest.approx(-20)
+    assert Pair(Arm(100, 50), Arm(100, 150), LIMIT).saving(TokenPrices()) == pytest.approx(-200)
+    assert Pair(Arm(100, 50), Arm(100, 150), LIMIT).saving(EQUAL_PRICES) == pytest.approx(-20)
 
 
 def test_trial_uses_the_better_arm_so_far():
@@ -179,7 +179,7 @@ def test_trial_uses_the_better_arm_so_far():
 
 def test_shadow_runs_stay_within_their_share():
     gate, _ = life(0.5, 1.0, 1000, 3)
-    most = max(pair.beside.alone(PLAIN) for pair in gate.record.pairs)
+    most = max(pair.beside.alone(EQUAL_PRICES) for pair in gate.record.pairs)
     assert gate.record.beside <= gate.rule.share * gate.record.paid + (gate.rule.first_pairs + 1) * most
 
 
@@ -205,6 +205,6 @@ def test_rules_that_cannot_work_are_refused(wrong):
         GateRule(**wrong)
 
 
-def test_zero_token_weight_is_refused():
-    with pytest.raises(UsageError, match="test must be a number above 0"):
-        Weights(test=0.0)
+def test_token_price_of_zero_is_refused():
+    with pytest.raises(UsageError, match="waiting must be a number above 0"):
+        TokenPrices(waiting=0.0)

@@ -170,7 +170,7 @@ async def test_settle_is_bounded_when_the_server_fails():
     assert books.waiting == 0
 
 
-async def test_worth_has_intervals_at_both_weights():
+async def test_worth_has_intervals_at_both_prices():
     books, precomputer, ref = await prepared(model(helps=True), Store(MemoryShelf()), rule=GateRule(share=1.0))
     await live(books, precomputer, ref, 30)
     (record,) = books.records.values()
@@ -179,7 +179,7 @@ async def test_worth_has_intervals_at_both_weights():
     # Reading the fact costs, and each token of the answer that it saves is worth ten, or one: the share is the same.
     assert estimate.share.mean == pytest.approx(estimate.plain.mean)
     assert estimate.saving == pytest.approx(
-        sum(pair.saving(books.rule.weights) for pair in record.pairs) / len(record.pairs)
+        sum(pair.saving(books.rule.prices) for pair in record.pairs) / len(record.pairs)
     )
     assert estimate.break_even == pytest.approx(record.offline_tokens / estimate.saving)
 
