@@ -170,7 +170,7 @@ def test_generator_counts_text_unread_by_slow_reader() -> None:
             slow = socket.socket()
             slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             slow.connect(("127.0.0.1", port))
-            body = b'{"model": "60000@100000"}'  # more than the system keeps for a reader
+            body = b'{"model": "25000@100000"}'  # more than the system keeps for a reader
             slow.sendall(b"POST /v1/completions HTTP/1.1\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
             received = await read_crowd(url, 2, 11, 20.0)
             tally = await ask_generator(url)
