@@ -43,8 +43,7 @@ _NARROWEST = 40
 
 
 def answer(arguments: Sequence[str]) -> str | None:
-    # The result is `None`, too, if an argument may be a command.
-    # Not only the shipped commands: those of other distributions have their own help, too.
+    # An argument without a dash may be a command with a help of its own, also one of another distribution.
     before = ("", *arguments)
     if any(not one.startswith("-") and before[at] != "--log-level" for at, one in enumerate(arguments)):
         return None

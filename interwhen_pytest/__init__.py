@@ -33,7 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def interwhen_seed(request: pytest.FixtureRequest) -> int:
-    # The seed is added to the report of the test.
+    # The report of a failed test shows its seed, so that the test can be repeated with the same chunks.
     given: int | None = request.config.getoption(_OPTION)
     seed = random.SystemRandom().randrange(_SEEDS) if given is None else given
     request.node.add_report_section("setup", "interwhen", f"chunks of seed {seed}; the same again: {_OPTION} {seed}")
@@ -42,7 +42,6 @@ def interwhen_seed(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture
 def scripted_model() -> Callable[..., ScriptedModel]:
-    # Replies and options are those of `interwhen.testing.ScriptedModel`.
     from interwhen.testing import ScriptedModel
 
     def make(*replies: object, **options: object) -> ScriptedModel:
@@ -53,8 +52,7 @@ def scripted_model() -> Callable[..., ScriptedModel]:
 
 @pytest.fixture
 def rechunked_model(interwhen_seed: int) -> Callable[..., ScriptedModel]:
-    # Call it with one text for each stream, and options of `interwhen.testing.ScriptedModel`. The seed of the test
-    # determines the chunks.
+    # Each text is one stream. The seed of the test determines how it is cut into chunks.
     from interwhen.testing import ScriptedModel, recut
 
     def make(*texts: str, **options: object) -> ScriptedModel:

@@ -74,7 +74,6 @@ class OpenSegment(msgspec.Struct, eq=False):
         self.pending += checks
 
     def settle(self, *, passed: bool) -> bool:
-        # Record that one check of the segment has ended. Return whether it was the last open check.
         self.pending -= 1
         self.clear = self.clear and passed
         return self.pending <= 0
@@ -114,7 +113,6 @@ class Job(msgspec.Struct, eq=False):
     """The total time of the tries that have ended."""
 
     def retry(self, seconds: float) -> None:
-        # `seconds` is the total time of all tries so far.
         self.tries += 1
         self.seconds = seconds
 
@@ -160,7 +158,8 @@ class _MonitorSegments:
         """All segments, in the order of the text."""
         self._unclear: list[Span] = []
         """The segments whose checks have all ended and are not :attr:`~OpenSegment.clear`, sorted."""
-        # A long run has a segment for each line, and a list needs a third of the memory of a dict.
+        # A list for each segment, not a dict by claim: a long run has a segment for each line, and a list needs a third
+        # of the memory.
         self._records: defaultdict[Span, list[CheckRecord]] = defaultdict(list)
         """The records of each segment. Of records with the same key and span of a claim, the last one counts."""
         self.mentions: dict[Span, tuple[Mention, ...]] = {}
@@ -172,7 +171,6 @@ class _MonitorSegments:
         return bool(self._opened) and self._opened[-1] == span
 
     def end_before(self, span: Span) -> bool:
-        # False also if the last one ends exactly where `span` starts.
         return not self._opened or self._opened[-1].end < span.start
 
     def add(self, home: OpenSegment) -> None:
@@ -192,7 +190,6 @@ class _MonitorSegments:
         return [record for records in lists for record in {(each.key, each.span): each for each in records}.values()]
 
     def close(self, home: OpenSegment) -> None:
-        # Does nothing if `home` is not the open segment at its span any more.
         if self.open.get(home.span) is home:
             del self.open[home.span]
             if not home.clear:
@@ -251,8 +248,8 @@ class CheckTable:
         options: Sequence[str] = (),
         prompt_sha256: str = "",
     ) -> None:
-        # Checks add their violations to `violations`, and events to `events`. `codes` has, for each monitor, the hash
-        # of its verifier's source file, and `options` that of its options; missing ones are empty.
+        # `codes` has, for each monitor, the hash of its verifier's source file, and `options` that of its options;
+        # missing ones are empty.
         self._chain: Any = None
         self._unchained: list[CheckRecord] = []
         """The last checks that have ended; :attr:`chain` hashes them when it is read."""
@@ -296,7 +293,6 @@ class CheckTable:
         return any(self._may_precede(start, job) for job in self.jobs.values())
 
     def watch(self, monitor: int) -> None:
-        # Later checks of monitor number `monitor`, and cuts, set it to true.
         self._watched = monitor
         self.changed = False
 
@@ -304,7 +300,6 @@ class CheckTable:
         return self._segments[monitor].first_open()
 
     def first_unclear(self, monitor: int) -> int | None:
-        # A claim in reasoning that feedback answers counts as passed. `None`: there is no such segment.
         return self._segments[monitor].first_unclear()
 
     def records(self) -> tuple[CheckRecord, ...]:
@@ -317,8 +312,7 @@ class CheckTable:
     # ------------------------------------------------------------------ from segments to orders
 
     def open(self, dues: Iterable[Due]) -> tuple[list[Order], list[Job]]:
-        # Returns the orders, and the jobs to `skip`. Nothing starts for a segment that is known already, or for a
-        # monitor that need not run. Skip the jobs only after all segments of the same text are open, because the run
+        # The caller passes the jobs to `skip`, but only after all segments of the same text are open, because the run
         # may end when its last open job is settled.
         self._spans.clear()
         orders: list[Order] = []
@@ -369,8 +363,8 @@ class CheckTable:
             ref.restore_claim(read)
 
     def withdraw(self) -> list[Order]:
-        # Forget the checks that `look` started. Return the orders to drop the jobs that nothing needs now. Their
-        # records, and their violations without a remedy, are forgotten too.
+        # What `look` found in unfinished segments is out of date once the text goes on, ends or is cut. Records and
+        # violations without a remedy are forgotten too.
         if not self._looks:
             return []
         looks, self._looks = self._looks, []
@@ -397,17 +391,12 @@ class CheckTable:
     # ------------------------------------------------------------------ ends of jobs
 
     def skip(self, job: Job) -> None:
-        # Record that the extraction `job` is not run, because the budget of forks is spent, or its segment is torn. If
-        # a cut ended the last line in the middle (a torn line), the segment counts as text that could not be read.
         if job.home.torn is not None:
             self.extracted(Extracted(job.number, (), 0.0, unread=(job.segment.span,)))
             return
         self.settled(job.number, Skipped(f"the budget of {self._budgets.forks} forks is spent"), 0.0)
 
     def extracted(self, fact: Extracted) -> list[Order]:
-        # Process `fact`: the claims that an extractor found in a segment. Return the orders that follow. The extraction
-        # has failed if a claim lies outside the segment. If the job of `fact`, which must be open, is a check, the
-        # check has failed.
         number, seconds = fact.job, fact.seconds
         job = self.jobs[number]
         if job.refs is not None:
@@ -465,7 +454,7 @@ class CheckTable:
                 return [*orders, Check(number, job.monitor, job.refs[0].claim, pause, job.segment)]
         self._close(job)
         text_sha256 = sha256(job.question[2])
-        if isinstance(outcome, Judged):  # errors and timeouts are not cached
+        if isinstance(outcome, Judged):  # an error or a timeout may not happen again
             self._answers[job.question] = _Answer(Judged(outcome.verdict, cached=True), text_sha256)
         for ref in job.refs:
             self._judge(ref, outcome, seconds, job.tries, text_sha256)
@@ -494,8 +483,8 @@ class CheckTable:
         return orders
 
     def cancel_concluding(self, skipped: Sequence[Job]) -> list[Order]:
-        # Cancel the open extractions of monitors with the remedy `Conclude`. Return the orders to drop their jobs. Jobs
-        # in `skipped` stay, because the engine never received an order for them.
+        # The model has ended, so `Conclude` has no reasoning left to end. Jobs in `skipped` stay, because the engine
+        # never received an order for them.
         orders: list[Order] = []
         for job in list(self.jobs.values()):
             if job not in skipped and job.refs is None and isinstance(self._monitors[job.monitor].remedy, Conclude):
@@ -513,8 +502,8 @@ class CheckTable:
         return any(_may_act(ref, self._monitors[ref.monitor]) and ref.span.start <= start for ref in job.refs)
 
     def _is_moot(self, monitor: int) -> bool:
-        # Tell whether `monitor` need not run. This is so if its remedy is `Conclude`, and the reasoning has ended or
-        # the budget of remedies is spent.
+        # `Conclude` only ends the reasoning early, to save tokens. After the reasoning, or without remedies, it can do
+        # nothing.
         if not isinstance(self._monitors[monitor].remedy, Conclude):
             return False
         transcript = self._transcript
@@ -522,7 +511,6 @@ class CheckTable:
         return is_over or self._violations.remedies >= self._budgets.remedies
 
     def _admit(self, number: int, span: Span, orders: list[Order]) -> bool:
-        # A new segment removes older ones from its start on; the orders to drop their jobs are added to `orders`.
         segments = self._segments[number]
         if segments.end_before(span):
             return True
@@ -564,7 +552,6 @@ class CheckTable:
             del self._in_flight[job.question]
 
     def _claim(self, ref: PendingRef, orders: list[Order]) -> None:
-        # The order to start a check is added to `orders`.
         question = self._verifier_ids[ref.monitor], ref.claim.key, ref.text
         answer = self._answers.get(question)
         if answer is not None:
@@ -589,7 +576,6 @@ class CheckTable:
             refs.append(ref)
 
     def _failed(self, job: Job, outcome: Outcome, seconds: float) -> None:
-        # Record that the extraction of `job` failed with `outcome`. This may end the run, like an unproven check.
         self._record_extraction(job, outcome, seconds)
         ref = PendingRef(job.monitor, Claim(key="", span=job.segment.span), job.segment, job.home)
         if job.home.certain is None:
@@ -605,7 +591,6 @@ class CheckTable:
         text_sha256: str | None = None,
         code_sha256: str | None = None,
     ) -> None:
-        # If it may interrupt or end the run, add a candidate.
         verdict = outcome.verdict if isinstance(outcome, Judged) else None
         is_pass = isinstance(verdict, Pass)
         if not is_pass and isinstance(verdict, Violation) and not verdict.sure and self._violations.has_met(ref):
@@ -644,8 +629,7 @@ class CheckTable:
             violations.add(Candidate(ref.span, ref, None, why))
 
     def _may_become_right(self, candidate: Candidate) -> bool:
-        # Tell whether the wrong part of `candidate` may become right when the model continues. That is so if the wrong
-        # part is at the end of its segment and is the beginning of the repair.
+        # The model may be in the middle of writing the repair, such as `1` of `12`.
         violation = candidate.violation
         if violation is None or violation.repair is None or candidate.span.end < candidate.ref.segment.span.end:
             return False
@@ -664,7 +648,7 @@ class CheckTable:
 
     @property
     def chain(self) -> str:
-        # Each record has the hashes of what was judged and of what judged it.
+        # Covers all checks that have ended. Each record has the hashes of what was judged and of what judged it.
         self._extend_chain()
         return "" if self._chain is None else str(self._chain.hexdigest())
 
@@ -672,7 +656,7 @@ class CheckTable:
         if not self._unchained:
             return
         if self._chain is None:
-            from hashlib import sha256 as new  # with OpenSSL, 3 ms
+            from hashlib import sha256 as new  # loads OpenSSL, which takes 3 ms
 
             self._chain = new()
         try:
@@ -721,12 +705,12 @@ class CheckTable:
         )
 
     def _record_extraction(self, job: Job, outcome: Outcome, seconds: float) -> None:
-        # Record that the extraction of `job` failed or was cancelled. `seconds` is the time that it has taken.
         ref = Ref(job.monitor, Claim(key="", span=None), job.segment)
         self._note(job.monitor, self._describe(ref, outcome, seconds))
 
     def _lose(self, gone: set[tuple[int, Span]], to: int | None) -> list[Order]:
-        # The checks of lost claims are reported as cancelled. `to` is the offset of the cut; `None`: there was no cut.
+        # `to` is the offset of the cut; `None`: there was no cut (`withdraw`, or a new segment that replaces older
+        # ones).
         self.changed = True
         self._extend_chain()  # so that the records of text that is cut are freed
         orders: list[Order] = []
@@ -812,8 +796,8 @@ def _number_verifiers(monitors: Sequence[Monitor]) -> list[int]:
 
 
 def _certain(home: OpenSegment, fact: Extracted) -> tuple[tuple[Claim, ...], tuple[Span, ...]]:
-    # In an unfinished segment, claims after the certain words or without a span are left out. Claims that may be in a
-    # torn line (a line that a cut ended in the middle) are unread.
+    # Words after `certain` may change when the model continues. A claim in a torn line (a line that a cut ended in the
+    # middle) may be incomplete.
     claims, unread = fact.claims, fact.unread
     if home.certain is not None:
         certain = home.certain
@@ -833,13 +817,14 @@ def _stops(monitor: Monitor, kind: Kind) -> bool:
 
 
 def _may_act(ref: Ref, monitor: Monitor) -> bool:
-    # A refuted claim without a span can do that only in a gating monitor.
+    # Whether the check of `ref` may interrupt or end the run. A refuted claim without a span may do so only in a gating
+    # monitor.
     acts = monitor.delivery != "observe" and ref.claim.span is not None
     return acts or gates(monitor.delivery) or _stops(monitor, "unknown") or _stops(monitor, "failure")
 
 
 def pause_before_next(refs: Iterable[Ref], monitors: Sequence[Monitor], tries: int) -> float | None:
-    # Among the monitors of `refs`, the `Retry` with the most tries decides.
+    # One check serves all `refs`, so the most patient `Retry` of their monitors decides.
     policies = [policy for ref in refs if isinstance(policy := monitors[ref.monitor].on_error, Retry)]
     patient = max(policies, key=lambda policy: (policy.times, policy.pause), default=None)
     return patient.before(tries) if patient is not None and tries <= patient.times else None
@@ -856,8 +841,6 @@ LAST_TRIAL = 128
 class Breaker(msgspec.Struct):
     """A circuit breaker for one verifier in one run. It counts failures in a row, not time."""
 
-    # Monitors share a breaker if they have the same verifier and the same `prepare`.
-
     limit: int | None
     """The number of failures in a row that opens the breaker; ``None``: it never opens."""
     failures: int = 0
@@ -870,8 +853,6 @@ class Breaker(msgspec.Struct):
     """How many checks are skipped before the next trial."""
 
     def admits(self) -> bool:
-        # If not, add one to the number of skipped checks. While the breaker is open, one check may run after a number
-        # of skipped ones.
         if not self.is_open:
             return True
         if self._skipped < self._wait:
@@ -883,8 +864,7 @@ class Breaker(msgspec.Struct):
         return True
 
     def takes(self, outcome: Outcome) -> bool:
-        # Update the breaker after a check that ended with `outcome`. Return whether the breaker opened or closed.
-        # Cancelled and skipped checks change nothing.
+        # Return whether the breaker opened or closed. Cancelled and skipped checks say nothing about the verifier.
         was_open = self.is_open
         if isinstance(outcome, Judged):
             self.failures, self.is_open = 0, False

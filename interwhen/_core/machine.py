@@ -83,7 +83,6 @@ class RemedyPace(msgspec.Struct):
     """The number of remedies without progress since the last one that made progress."""
 
     def after(self, cut: int) -> float:
-        # Count a remedy with a cut at the offset `cut`. Return the pause before the next request, in seconds.
         if cut > self._farthest:
             self._farthest, self._in_vain = cut, 0
             return 0.0
@@ -125,8 +124,7 @@ class Window:
         return self._most is not None and standing > self._most
 
     def room(self, inserted_bytes: int, kept: int) -> int | None:
-        # Each of the `inserted_bytes` counts as one token. If the server has not counted the prompt, the real number is
-        # smaller.
+        # If the server has not counted the prompt, the real room is smaller than the result.
         if self.context is None:
             return None
         # Each inserted byte counts as one token, which is the most that any tokenizer makes of it. A smaller estimate
@@ -253,18 +251,14 @@ class Counts:
         self.prompts.opened(transcript.kept_tokens, transcript.inserted_bytes)
 
     def reconnected(self) -> None:
-        # Add one to the number of reconnects, because a stream broke and is opened again.
         self.reconnects += 1
 
     def came_late(self, chunk: Chunk) -> None:
-        # If it has the server's count, the tokens that we missed are added, too.
         self.late += chunk.tokens
         self.late += max(self._missing(chunk.usage), 0)
 
     def audit(self, usage: Usage | None, *, ended: bool) -> None:
-        # Correct the count of the current request by `usage`, the server's count, if the two differ. Also store whether
-        # the server seems to have kept reasoning back. `ended`: the model has sent its finish reason; before that, a
-        # lower count of the server is ignored.
+        # `ended`: the model has sent its finish reason.
         missing = self._missing(usage)
         if usage is not None and (usage.hides_reasoning or (ended and self._reasoned_unseen(usage))):
             self.hid_reasoning = True
@@ -272,8 +266,8 @@ class Counts:
             self._intake.credit(missing)
 
     def _missing(self, usage: Usage | None) -> int:
-        # Store the prompt tokens in `usage`, the server's count of the current request. Return the server's count of
-        # generated tokens minus our count; 0 if the server sent none.
+        # Also stores the prompt tokens in `usage`. The result is negative if the server counted fewer tokens than we
+        # did.
         if usage is None:
             return 0
         self._window.learn(usage, self.requests)
@@ -497,7 +491,7 @@ class Core:
                 assert_never(fact)
 
     def _textless(self, chunk: Chunk) -> None:
-        # If no stream is open, the tokens of any `chunk` are counted as late, and its text is ignored.
+        # Takes a chunk without text, and in states other than `streaming` any chunk.
         if self._turn_start is not None:
             self._read_turn(self._turn_start, chunk)
             return
@@ -516,7 +510,6 @@ class Core:
             self._finish_reason = reason
 
     def _overrun(self) -> None:
-        # The finish reason becomes `length`.
         if self.state == "streaming":
             self._orders.append(Close())
             self._finish_reason = "length"
@@ -583,7 +576,7 @@ class Core:
         self._orders = orders
 
     def _drop_turn(self) -> None:
-        # Forget the beginning of a turn whose stream is closed or lost. Its tokens are counted.
+        # The stream of the extra turn is closed or lost, so the rest of its beginning will not come.
         turn, self._turn_start = self._turn_start, None
         for chunk in turn.held if turn is not None else ():
             self.counts.came_late(chunk)
@@ -656,7 +649,8 @@ class Core:
     # ------------------------------------------------------------------ segments, claims, checks
 
     def _due(self, dues: Iterable[Due]) -> None:
-        # Extractions that must not start, such as forks beyond the budget, then end at once. This may end the run.
+        # `skipped` are extractions that must not start, such as forks beyond the budget. They end in `_skip`, which may
+        # end the run.
         skipped = self._open_segments(dues)
         self._release()
         self._skip(skipped)
@@ -715,7 +709,8 @@ class Core:
     def _apply(self, best: Candidate) -> None:
         violations = self.violations
         self._orders.extend(self.checks.withdraw())
-        # What a gate has shown is never cut. How much that is depends on when checks end, and a remedy must not.
+        # What a gate has shown is never cut. How much that is depends on when checks end, and the choice of a remedy
+        # must not depend on that.
         by_turn = self._resume is not None and self._resume.mode == "turn"
         goes_back = not self.gates.shows_checked_text
         prices = None if by_turn else self._prices(best)  # by a turn, a mistake costs two requests in any case
@@ -764,8 +759,7 @@ class Core:
         self._skip(skipped)
 
     def _cut_refuted(self, best: Candidate, todo: RemedyPlan) -> str | None:
-        # Text waits for its checks from now on, if the reader has seen what `best` refutes. Return what will complete
-        # the last line; `None`: the model must write the line again.
+        # Return what will complete the last line; `None`: the model must write the line again.
         if self.released > best.span.start and not todo.ask:  # enough thinking is no mistake
             self._hold_back(best.ref.monitor)
         line_end = self._line_end(best, todo)
@@ -803,7 +797,7 @@ class Core:
         if not self.window.counts_own_text:
             return transcript.kept_tokens
         for_the_model = sum(len(span) for span, _ in transcript.refusals)
-        # An extra turn will complete the line.
+        # `line_end` is written when the model continues by an extra turn, and counts already.
         ours = transcript.inserted_bytes + len((transcript.line_end or "").encode(errors="replace"))
         return transcript.kept_tokens + ours - for_the_model
 
@@ -826,9 +820,8 @@ class Core:
         return self.intake.insert(todo.insert, todo.origin, torn=todo.torn) if todo.insert else ()
 
     def _go_on_thinking(self) -> None:
-        # Let the run continue without the remedy `Conclude`, because a budget is spent. All candidates with this remedy
-        # are dropped.
-        # This remedy only saves tokens, so a spent budget must not end the run.
+        # `Conclude` only saves tokens, so a spent budget must not end the run. All candidates with this remedy are
+        # dropped.
         self.violations.pass_over_conclusions()
         self._go_on_without_remedy()
 
@@ -847,8 +840,8 @@ class Core:
             self._go_on()
 
     def _withhold(self) -> None:
-        # Cut the text that gates still hold back, because the run ends early. The violations of the candidates are
-        # recorded first. Without gates, this does nothing.
+        # The run ends early, so the text that gates hold back is cut. Candidates are recorded first, because a cut
+        # forgets them.
         if not self.gates.holding:
             return
         length, reason = self.transcript.length, self._finish_reason
@@ -861,15 +854,12 @@ class Core:
             self._finish_reason = reason
 
     def _give_up(self, best: Candidate, reason: str) -> None:
-        # End the run as `abstained` for `reason`, and record `best`. At most the text before its segment is kept. If
-        # the segment is a structured tool call, at most the text before the first call is kept.
         todo = plan_surrender(best, self.transcript.first_call)
         self.violations.acted(best, todo)
         self._cut(todo.cut)
         self._end("abstained", reason)
 
     def _switch_off(self) -> None:
-        # Without monitors, and the second time, this does nothing.
         if self._unchecked_from is not None or not self.monitors:
             return
         self.gates.advance()
@@ -962,7 +952,7 @@ class Core:
         self._end("verified", "", cut_short=False)
 
     def _withhold_unfinished(self) -> None:
-        # The finish reason stays.
+        # The finish reason says why the text is incomplete, so keep it, although `_cut` forgets it.
         reason = self._finish_reason
         while (to := max(self.gates.settled(), self._shown_whole)) < self.transcript.length:
             self._cut(to)
@@ -984,7 +974,7 @@ class Core:
         self._orders.append(Finish(self._summary(status, reason)))
 
     def _unverified_reasons(self, records: Sequence[CheckRecord]) -> tuple[UnverifiedReason, ...]:
-        # Unproven claims that ended the run are not among them.
+        # Unproven claims that ended the run are not among them: `_summary` adds these.
         refuted = self.violations.refuted()
         reasons = unverified_reasons(records, self.monitors, refuted, self._finish_reason)
         if self.min_coverage:
@@ -1001,7 +991,6 @@ class Core:
         return (*self.violations.concluded, *reasons, *self._misplaced_calls())
 
     def _numbers(self, records: Sequence[CheckRecord]) -> Iterator[NumberCount]:
-        # `records` are the checks on the text.
         for number, monitor in enumerate(self.monitors):
             mentions = self.checks.mentions(number) if monitor.required else []
             if mentions:
@@ -1013,7 +1002,6 @@ class Core:
             yield UnverifiedReason("", span, f"{WRITTEN_AS_TEXT}: the call of {names:.200} (format {written.form})")
 
     def _summary(self, status: Status, why: str) -> RunSummary:
-        # The status `verified` becomes `unverified` if there is any reason why the text is not verified.
         transcript, violations, counts = self.transcript, self.violations, self.counts
         records = self.checks.records()
         numbers = tuple(self._numbers(records))

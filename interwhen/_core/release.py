@@ -183,7 +183,7 @@ class OpenChecks(Protocol):
 class Gates:
     """Computes the offset up to which text may be shown, and the frontier."""
 
-    # All text may be shown if no monitor has the delivery `gate`, `gate_tools` or `final`.
+    # Without a gating monitor, all text may be shown, until a monitor refutes text that the reader has seen.
 
     __slots__ = (
         "_checks",
@@ -208,7 +208,6 @@ class Gates:
         checks: OpenChecks,
         events: deque[Event],
     ) -> None:
-        # Events are added to `events`.
         self.frontier = 0
         """The offset up to which every due check of a required monitor has passed, or feedback answers the refuted
         text."""
@@ -248,11 +247,12 @@ class Gates:
 
     @property
     def shows_checked_text(self) -> bool:
-        # Whether text is shown piece by piece after its checks, because a monitor has the delivery `gate`.
+        # Whether the reader sees text only after its checks, piece by piece: a monitor has the delivery `gate`, and
+        # `open` was not called.
         return self._gates_text and bool(self._gating)
 
     def limit(self) -> int:
-        # With a `final` monitor, none of the answer may be.
+        # With a `final` monitor, none of the answer is shown before the run ends.
         limit = min(self._settled(), self._transcript.length)
         if self._held_back:
             limit = min(limit, *(self._cleared(number, None) for number in self._held_back))
@@ -293,7 +293,6 @@ class Gates:
         return min((self._cleared(number, None) for number in self._gating), default=length)
 
     def cut(self, to: int) -> None:
-        # Move the frontier back to offset `to`, if it is after it, because the text from there on was cut.
         self.frontier = min(self.frontier, to)
 
     def _verified(self, monitor: int) -> int:
@@ -460,7 +459,6 @@ def merge(spans: Iterable[Span]) -> tuple[Span, ...]:
 
 
 def _answers(record: CheckRecord, transcript: Transcript, monitors: Sequence[Monitor]) -> bool:
-    # The verdict and its required monitor must have the scope `answer`, and the claim must be in the answer phase.
     verdict = record.outcome.verdict if isinstance(record.outcome, Judged) else None
     if not isinstance(verdict, Pass) or verdict.scope != "answer" or not record.span:
         return False

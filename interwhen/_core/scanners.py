@@ -18,8 +18,6 @@ from interwhen._types.segments import Span, WrittenCalls
 class Scanner:
     """The base class of the scanners, which find segments. It stores borders, and rewinds and skips text."""
 
-    # Subclasses find where segments end.
-
     __slots__ = (
         "_borders",
         "due",
@@ -66,7 +64,7 @@ class Scanner:
 
     @property
     def bridges(self) -> bool:
-        # False here.
+        # Whether feedback does not end the segment: text after the feedback continues it.
         return False
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
@@ -76,7 +74,8 @@ class Scanner:
         yield from self.feed(transcript)
 
     def flush(self, transcript: Transcript) -> Iterator[Span]:
-        # The next segment begins at the end of the trace.
+        # The text ends, or something follows that belongs to no segment of this scanner, such as feedback, a call or
+        # the answer.
         yield from self.finish(transcript)
         rest = self._trimmed(transcript, self.start, transcript.length)
         # The border needs one more character than there is: after a cut right here, the same segment may continue.
@@ -197,7 +196,6 @@ class JoinedLineScanner(Scanner):
         """Whether the next line belongs to the held line."""
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        # A line that is continued is yielded together with the next line, when that line ends.
         base = self.pos
         text = transcript.slice(base, transcript.length)
         at = 0
@@ -317,7 +315,6 @@ class WholeScanner(Scanner):
 
     @property
     def bridges(self) -> bool:
-        # True here.
         return True
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
@@ -347,7 +344,7 @@ class CountScanner(Scanner):
         self._reset()
 
     def flush(self, transcript: Transcript) -> Iterator[Span]:
-        # Yield the remaining text, unless it is blank. It is not trimmed.
+        # Not trimmed, because there are no gaps between the parts.
         yield from self.feed(transcript)
         start, end = self.start, transcript.length
         blank = self._trimmed(transcript, start, end) is None

@@ -100,7 +100,6 @@ def scanner_for(trigger: Trigger, offer: ToolOffer = NO_OFFER) -> Scanner:
 
 
 def offer_for(monitors: Sequence[Monitor], prompt: Prompt, extra: Mapping[str, object]) -> ToolOffer:
-    # If no monitor in `monitors` reads tool calls, return an empty offer.
     if not any(isinstance(monitor.trigger, ToolCalls) for monitor in monitors):
         return NO_OFFER
     from interwhen._core.written_calls import read_offer  # as in _call_scanner
@@ -187,7 +186,7 @@ def _shared(scanner: Scanner, phase: PhaseFilter, monitors: list[int]) -> Shared
 
 @functools.lru_cache(maxsize=256)
 def _any_of(characters: str) -> Callable[[str], object]:
-    # Return a function that searches a text for any of `characters`. With empty `characters` it finds nothing.
+    # Without characters, `__contains__` of the empty set stands for a search that finds nothing.
     return re.compile(f"[{re.escape(characters)}]").search if characters else frozenset[str]().__contains__
 
 
@@ -290,9 +289,7 @@ class Intake:
         return ()
 
     def feed_call(self, call: ToolCall, tokens: int) -> list[Due]:
-        # Add `call`, a structured tool call of the model with `tokens` tokens; return the segments that are complete.
-        # They are the segments before the call, and the call itself if a monitor reads calls. The call also ends the
-        # reasoning.
+        # A structured tool call ends all open segments, and the reasoning.
         self.plain = False
         dues: list[Due] = []
         if self._tags is not None:
@@ -309,7 +306,7 @@ class Intake:
         return dues
 
     def refuse(self, text: str, calls: tuple[ToolCall, ...]) -> None:
-        # Write the feedback `text` in place of the refused `calls`. It belongs to no segment.
+        # The feedback belongs to no segment, so the scanners skip it.
         self.transcript.refuse(text, calls)
         self._skip(self.scanners)
 
@@ -369,7 +366,7 @@ class Intake:
         self._owe()
 
     def credit(self, tokens: int) -> None:
-        # If some tokens belong to no text yet, or if there is no text, `owed` changes instead. No number falls below 0.
+        # `tokens`, the server's count minus ours, may be negative.
         if self.owed or not self.transcript.credit(tokens):
             self.owed = max(self.owed + tokens, 0)
 
@@ -382,7 +379,7 @@ class Intake:
                 shared.scanner.remedied()
 
     def discard(self, tokens: int) -> None:
-        # Count `tokens` as discarded, because their text was left out.
+        # `tokens` are those of text at the beginning of an extra turn that repeats kept text, and was left out.
         self.discarded += tokens
 
     def owe(self, tokens: int) -> None:
@@ -413,7 +410,8 @@ class Intake:
                 yield span, written
 
     def tears(self, at: int) -> bool:
-        # At the end of the trace, it is not if the model finished its text there.
+        # Whether a cut at `at` is in the middle of a line. At the end of the trace it is not if the model finished its
+        # text there.
         transcript = self.transcript
         around = transcript.slice(max(at - 1, 0), at + 1)
         if at == 0 or "\n" in around:
@@ -443,8 +441,8 @@ class Intake:
         return ("" if self.transcript.slice(max(at - 1, 0), at) == "\n" else "\n") + self._tags.closing
 
     def conclude(self, text: str, ask: str, *, torn: bool = False) -> Iterable[Due]:
-        # A model that continues by an extra turn gets `ask` instead. `torn`: the trace was just cut in the middle of a
-        # line.
+        # A model that continues by an extra turn gets `ask` in place of `text`. `torn`: the trace was just cut in the
+        # middle of a line.
         dues = list(self._flush(self.scanners, torn=torn))
         tag = "" if self._tags is None else self._tags.closing
         self.transcript.conclude(text, text.index(tag) + len(tag), len(tag), ask)
@@ -454,7 +452,6 @@ class Intake:
         return dues
 
     def hold(self, monitor: int) -> int:
-        # If the monitor does not read this phase, it is the end of the trace.
         shared = self._scanner_of[monitor]
         return shared.scanner.hold if shared.sees(self.phase) else self.transcript.length
 

@@ -123,7 +123,7 @@ class Transcript:
         self.append(text, 0)
 
     def credit(self, tokens: int) -> bool:
-        # Returns whether there is any text. No count falls below 0; the texts before the last one get the rest.
+        # `tokens` may be negative. No count falls below 0, so the texts before the last one get the rest.
         at = len(self._tokens) - 1
         while at >= 0:
             changed = max(self._tokens[at] + tokens, 0)
@@ -140,7 +140,6 @@ class Transcript:
         self.kept_tokens += tokens
 
     def append_tag(self, text: str, tokens: int) -> None:
-        # Add the think tag `text`, which marks the start or the end of the reasoning. It has `tokens` tokens.
         self.tags.append(Span(self.length, self.length + len(text)))
         self.append(text, tokens)
 
@@ -292,7 +291,7 @@ class Transcript:
         return self.conclusions[at][1] if start == self.conclusions[at][0].start else ""
 
     def text_of(self, phase: Phase) -> str:
-        # Other text that interwhen wrote, such as feedback in the reasoning, is included.
+        # Text that interwhen wrote, such as feedback in the reasoning, is included, except feedback on calls.
         tags = {tag.start for tag in self.tags}
         return "".join(
             run.text
@@ -370,8 +369,7 @@ class ThinkTags:
         return self.phase == "answer" and not self.must_see
 
     def feed(self, text: str) -> list[TagPart]:
-        # Add `text`, and return the parts (plain text and think tags) that later text cannot change. A possible half
-        # tag at the end is held back.
+        # Return the parts (plain text and think tags) that later text cannot change.
         text, self._held = self._held + text, ""
         self._unread = False
         if self._at_start:
@@ -386,7 +384,7 @@ class ThinkTags:
         return [TagPart(held, "text")] if held else []
 
     def restart(self, phase: Phase, *, at_start: bool) -> None:
-        # `phase` is the phase there; `at_start`: an opening tag may follow.
+        # Read on after a cut. `phase` is the phase there; `at_start`: an opening tag may follow.
         self.phase = phase
         self._held = ""
         self._at_start = at_start and phase == "answer"

@@ -22,7 +22,8 @@ bracket or a move, are often written twice."""
 
 
 def whole_lines(pieces: Sequence[Piece]) -> tuple[Piece, ...]:
-    # If it is known how the line ends, it is completed.
+    # A new turn does not continue inside a line, so the incomplete last line is left out, or completed if `ask` says
+    # how it ends.
     kept, line = [*pieces], ""
     while kept and kept[-1].phase == pieces[-1].phase:
         last = kept[-1]
@@ -123,7 +124,7 @@ class TurnStart:
         return self.finish() if repetition is None and chunk.finish_reason is not None else repetition
 
     def rest(self, dropped: int) -> list[Chunk]:
-        # A chunk without other text has no tokens.
+        # A chunk whose whole text is dropped loses its tokens, too: the caller counts them as discarded.
         chunks = []
         for chunk in self.held:
             size = min(dropped, len(chunk.text))

@@ -68,7 +68,8 @@ class Trouble(NamedTuple):
 
     @property
     def is_too_dear(self) -> bool:
-        # The first remedy never does.
+        # Whether this place has cost as much as a new sample up to it. The first remedy at a place never counts as too
+        # dear.
         prices = self.prices
         if prices is None or prices.fresh is None or not prices.spent:
             return False
@@ -92,10 +93,8 @@ class Prices(NamedTuple):
 
 
 def next_rung(auto: Auto, trouble: Trouble) -> int | None:
-    # If the same words are refuted again at one place, the ladder moves on by one rung. If other words are refuted
-    # there, the ladder stays on its rung as long as this rung may be repeated; if these words can be repaired, it goes
-    # back to the rung `repair`. If the place has cost as much as a new sample, the rung `restart` follows at once,
-    # unless a repair is known.
+    # The same words, refuted again, move the ladder on by one rung. Other words keep the rung as long as it may be
+    # repeated. `None`: the ladder has ended.
     order, at = auto.order, trouble.at
     if trouble.times > 1 and trouble.tried:
         at += 1
@@ -123,8 +122,7 @@ def _may_use(auto: Auto, rung: Rung, trouble: Trouble) -> bool:
 
 
 def level_of(most: Level, number: int, *, has_witness: bool) -> Level:
-    # The first one is one level below `most`, if there is a lower one, and later ones have the level `most`. Without a
-    # witness, `explain` takes the place of `witness`.
+    # `number` feedbacks came before this one. The first says one level less than `most`, so that the next can say more.
     top = LEVELS.index(most if has_witness or most != "witness" else "explain")
     return LEVELS[min(max(top - 1, 0) + number, top)]
 
@@ -169,7 +167,7 @@ def back(starts: Sequence[int], steps: int) -> int | None:
 
 
 def premise_start(starts: Sequence[int], premises: Sequence[Span], number: int) -> int | None:
-    # `None`: there is no such premise or step. `starts` are the starts of the steps, in order.
+    # Return the start of the step with premise number `number`, counted from the last one (0). `None`: there is none.
     places = sorted({span.start for span in premises}, reverse=True)
     if number >= len(places):
         return None
@@ -215,8 +213,7 @@ class Candidate(msgspec.Struct, frozen=True):
     why: str
 
     def order(self, monitors: Sequence[Monitor]) -> tuple[int, int, bool, str, str, str]:
-        # Return the sort key of this candidate: by position, then violations before unproven claims, then by names. It
-        # does not depend on time, so that runs are reproducible.
+        # Independent of time, so that runs are reproducible.
         monitor = monitors[self.ref.monitor]
         return (
             self.span.start,
@@ -229,9 +226,7 @@ class Candidate(msgspec.Struct, frozen=True):
 
 
 def refutation(ref: Ref, violation: Violation) -> Candidate:
-    # Return the candidate for the claim of `ref`, which `violation` refuted. It spans the wrong part of the claim. If
-    # `violation.where` is not inside the claim, it spans the whole claim, and has no repair. If the claim has no span,
-    # it spans the segment.
+    # If `where` is not inside the claim, it is wrong, and so is the place of the repair: both are dropped.
     span = ref.span
     where = violation.where
     if where is not None and ref.claim.span is not None:
@@ -243,11 +238,10 @@ def refutation(ref: Ref, violation: Violation) -> Candidate:
 
 
 def earliest(candidates: Iterable[Candidate], monitors: Sequence[Monitor]) -> Candidate:
-    # `candidates` must not be empty.
     return min(candidates, key=lambda candidate: candidate.order(monitors))
 
 
-# Plan a remedy for a violation: where to cut, and what to write.
+# Places that stand for many positions of the trace. They are negative, because positions are not.
 
 _ANSWER = -1
 """The place of every refuted answer that rests on reasoning, for the ladder."""
@@ -255,6 +249,8 @@ _CALL = -2
 """The place of every tool call that got feedback."""
 _ANYWHERE = -3
 """The place of all refuted text, for a model that continues by an extra turn."""
+
+# Plan a remedy for a violation: where to cut, and what to write.
 
 _MORE_DIGITS = re.compile(
     r"(?:[,.'\u2019\u066b\u066c_\u00a0\u2007\u2009\u202f\u2060\u200b]|\{,\}|\\[!,;: ])+[0-9]|[ ][0-9]{3}(?![0-9])"
@@ -317,7 +313,6 @@ def plan(
 
 
 def plan_surrender(candidate: Candidate, first_call: int) -> RemedyPlan:
-    # If the segment is a structured tool call, the cut is at `first_call` at the latest.
     segment = candidate.ref.segment
     start = segment.span.start
     return RemedyPlan("abstain", start if segment.call is None else min(start, first_call))
@@ -499,8 +494,6 @@ class Violations:
         return self._trouble.has_met(ref)
 
     def is_excused(self, ref: Ref) -> bool:
-        # Tell whether feedback answers the claim of `ref`, so that its unproven check does not end the run. This is not
-        # so for a gating monitor.
         return self.is_answered(ref) and not gates(self._monitors[ref.monitor].delivery)
 
     def is_refuted(self, ref: Ref) -> bool:
@@ -519,14 +512,14 @@ class Violations:
                 yield span, who
 
     def _is_answered_by_another(self, segment: Span, monitor: int) -> bool:
-        # If that other monitor is gating, a refuted segment with the same end is enough.
         if any(who != monitor for _, who in self._answers(segment)):
             return True
         ends = (who for span, who in self._answered if span.end == segment.end and who != monitor)
         return any(gates(self._monitors[who].delivery) for who in ends)
 
     def _after_feedback(self, end: int) -> int:
-        # The candidate on that segment is gone. Without the feedback, the refuted claim would stay with no remedy.
+        # If feedback follows the segment that ends at `end`, keep it: its candidate is gone, so without the feedback,
+        # the refuted claim would stay with no remedy.
         if any(span.end == end for span, _ in self._answered):
             return next((each.span.end for each in self._transcript.insertions if each.span.start == end), end)
         return end
@@ -537,7 +530,6 @@ class Violations:
     # ------------------------------------------------------------------ what is done
 
     def answered(self) -> list[Span]:
-        # Return the refuted segments that stay in the trace, because feedback answers them.
         return [span for span, _ in self._answered]
 
     def plan(
@@ -578,7 +570,6 @@ class Violations:
         return todo, self._overspent(todo, times) or self._refused_too_often(best, todo) or self._overasked(best, times)
 
     def _overasked(self, best: Candidate, times: int) -> str | None:
-        # Count a request for `best`. Return a text if one more is too many for a model that continues by a turn.
         key = best.ref.monitor, self._place
         self._asked[key] = asked = self._asked.get(key, 0) + 1
         if self._place is None or not self._by_turn or best.ref.segment.call is not None:
@@ -590,8 +581,7 @@ class Violations:
     def _climb(
         self, best: Candidate, violation: Violation, auto: Auto, times: int, prices: Prices | None
     ) -> tuple[RemedyPlan | None, int]:
-        # `None`: the ladder has ended. Also return how often the same words were refuted: `times`, or more if the
-        # answer rests on reasoning, because all answers of the run are then counted.
+        # `None`: the ladder has ended. Also return how often the same words were refuted.
         monitor, segment = self._monitors[best.ref.monitor], best.ref.segment.span
         starts = step_starts(self._transcript, self._floor(segment), segment.start)
         rests = self._rests_on_reasoning(segment)
@@ -621,12 +611,11 @@ class Violations:
         if rung == "restart":
             self._reached.clear()  # what follows is another attempt
             self._spent.clear()
-        # Where a new sample is cheaper, it is a whole one.
+        # If a new sample is cheaper than one more remedy, it is a whole one: the restart removes all steps.
         steps = len(starts) if trouble.is_too_dear else 0
         return self._plan_rung(best, violation, auto, rung, number, streak, starts, steps), times
 
     def _streak(self, best: Candidate, place: int) -> int:
-        # Record that the words of `best` were refuted at `place`. Return how often in a row, this time included.
         key, words = (best.ref.monitor, place), " ".join(best.ref.text.split())
         last, count = self._streaks.get(key, ("", 0))
         count = count + 1 if words == last else 1
@@ -706,15 +695,14 @@ class Violations:
         return self._reasoning_end() > 0
 
     def _reasoning_end(self) -> int:
-        # If the answer has not begun, it is the end of the trace.
+        # Before the closing think tag. If the answer has not begun, it is the end of the trace.
         transcript = self._transcript
         end = next((at for at, phase in reversed(transcript.phases) if phase == "answer"), transcript.length)
         return next((tag.start for tag in transcript.tags if tag.end == end), end)
 
     def _floor(self, segment: Span) -> int:
-        # Return the offset below which the ladder does not cut for a violation in `segment`. It is after earlier
-        # structured tool calls, feedback on refused calls, and reasoning that we ended. If the model cannot continue
-        # inside the reasoning, a violation in the answer does not cut into it.
+        # The ladder does not cut below this offset. Structured tool calls, feedback on refused calls, and reasoning
+        # that we ended stay in the trace.
         if not self._goes_back:
             return segment.start
         transcript = self._transcript
@@ -725,8 +713,7 @@ class Violations:
         return max(fixed, default=0)
 
     def may_pass_over(self, best: Candidate) -> bool:
-        # Tell whether `best`, for which no remedy is left, may stay in the text. It may for a violation whose monitor
-        # interrupts and has the remedy `Auto(end="unverified")`.
+        # Whether `best`, for which no remedy is left, may stay in the text, so that the run ends as `unverified`.
         monitor = self._monitors[best.ref.monitor]
         ends = isinstance(monitor.remedy, Auto) and monitor.remedy.end == "unverified"
         return ends and best.violation is not None and monitor.delivery == "interrupt"
@@ -741,7 +728,6 @@ class Violations:
                 self.note(self.record(other, interrupted=False))
 
     def is_passed_over(self, monitor: int) -> bool:
-        # Tell whether the monitor number `monitor` interrupts no more, because it had no remedy left.
         return monitor in self._passed_over
 
     def _overspent(self, todo: RemedyPlan, times: int) -> str | None:
@@ -757,7 +743,6 @@ class Violations:
         return None
 
     def _refused_too_often(self, best: Candidate, todo: RemedyPlan) -> str | None:
-        # Count a tool call that `todo` answers with feedback. Return why the run must end now, or `None`.
         if best.ref.segment.call is None or todo.remedy != "feedback":
             return None
         # The prompt grows by each refused call, so the run must end before the context is full.
@@ -777,8 +762,7 @@ class Violations:
         return record
 
     def begin(self, best: Candidate, todo: RemedyPlan) -> bool:
-        # If feedback answers the segment of `best`, the candidates that it answers are dropped. Returns whether the
-        # segment is reasoning that stays in the trace, so that the frontier may pass it.
+        # Return whether the segment is reasoning that stays in the trace, so that the frontier may pass it.
         if todo.heat is not None:
             self.resamples = todo.heat
         else:
@@ -799,15 +783,13 @@ class Violations:
         return self._is_reasoning(segment)
 
     def conclude(self, candidate: Candidate, at: int) -> None:
-        # Record that the reasoning was ended at offset `at` for `candidate`. This adds a reason why the result is
-        # unverified, and drops the candidates with the remedy `Conclude`.
         monitor = self._monitors[candidate.ref.monitor]
         why = f"the reasoning was stopped early: {candidate.why}"
         self.concluded.append(UnverifiedReason(monitor.name, Span(at, at), why, monitor.verifier.name))
         self.pass_over_conclusions(but=candidate)
 
     def pass_over_conclusions(self, *, but: Candidate | None = None) -> None:
-        # The candidate `but` and unproven claims are dropped without a record.
+        # `acted` has recorded `but`, and an unproven claim is no violation, so neither gets a record.
         standing, self._candidates = self._candidates, []
         for other in standing:
             if not isinstance(self._monitors[other.ref.monitor].remedy, Conclude):
@@ -827,7 +809,6 @@ class Violations:
     # ------------------------------------------------------------------ what is recorded
 
     def note(self, record: ViolationRecord) -> None:
-        # Store the `record` of a violation without a remedy. It replaces one of the same monitor, key and span.
         self._noted[record.monitor, record.key, record.span] = record
 
     def drop(self) -> None:
@@ -845,7 +826,6 @@ class Violations:
             del self._noted[key]
 
     def records(self) -> tuple[ViolationRecord, ...]:
-        # A violation without a remedy is left out if one of the same monitor, key and span had a remedy.
         done = {(record.monitor, record.key, record.span) for record in self._acted}
         others = {key: record for key, record in self._noted.items() if key not in done}
         for candidate in self._candidates:
@@ -856,7 +836,7 @@ class Violations:
         return (*self._acted, *ordered)
 
     def record(self, candidate: Candidate, *, interrupted: bool, todo: RemedyPlan | None = None) -> ViolationRecord:
-        # Return the record of `candidate` and of its remedy `todo` (`None`: no remedy). It is not stored.
+        # Only makes the record: `acted` and `note` store it.
         monitor = self._monitors[candidate.ref.monitor]
         violation = candidate.violation
         return ViolationRecord(
@@ -894,8 +874,7 @@ class RefutationCounts:
         """A cache, so that no text is counted twice: offsets of the trace, each with its position."""
 
     def met(self, candidate: Candidate) -> tuple[int, int]:
-        # Record that the words of `candidate` were refuted. Return how often this happened, and the position. The
-        # number includes this time, and counts the same words of the same monitor at the same position.
+        # Return how often the same words were refuted at this position, this time included, and the position.
         key = self._key(candidate.ref)
         self._times[key] = times = self._times.get(key, 0) + 1
         return times, key[1]
@@ -907,24 +886,22 @@ class RefutationCounts:
         return ref.monitor, self._place(ref.segment.span.start), " ".join(ref.text.split())
 
     def met_at(self, candidate: Candidate, place: int) -> int:
-        # Record that the words of `candidate` were refuted at `place`, which stands for many positions. Return how
-        # often the same monitor has refuted the same words there, this time included.
+        # Like `met`, for a `place` that stands for many positions, such as `_ANSWER`.
         key = (candidate.ref.monitor, place, " ".join(candidate.ref.text.split()))
         self._times[key] = times = self._times.get(key, 0) + 1
         return times
 
     def met_call(self, candidate: Candidate) -> int:
-        # Record that the tool call of `candidate` gets feedback. Return how often a call of the same monitor did.
+        # The words of the calls do not count, because each refused call makes the prompt longer.
         key = (candidate.ref.monitor, _CALL, "")
         self._times[key] = times = self._times.get(key, 0) + 1
         return times
 
     def answered(self, segment: Span) -> None:
-        # Record that feedback answers `segment`, so that its text is left out of all later positions.
         self._answered.append(segment)
 
     def cut(self, to: int) -> None:
-        # Forget the answered segments from offset `to` on, because their text was cut. The counts stay.
+        # The counts stay, so that a model that writes the same words again is recognized.
         while self._marks[-1][0] > to:
             self._marks.pop()
         while self._answered and self._answered[-1].end > to:

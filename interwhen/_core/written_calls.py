@@ -183,8 +183,8 @@ class _Reading:
         return self.call(name, _once((each, self.value(name, each, text)) for each, text in arguments))
 
     def value(self, name: str, parameter: str, text: str) -> Any:
-        # Valid JSON is decoded, unless a string is declared; other text stays a string. Without a declared type, a JSON
-        # string stays as written, and `untyped` is set for JSON other than objects and lists.
+        # Without a declared type, `5` or `true` may also be a text, so `untyped` is set. A JSON string then stays as
+        # written.
         kind = self.offer.tools.get(name, {}).get(parameter, "")
         if kind == "string":
             return text
@@ -337,7 +337,6 @@ def _closed(text: str, at: int) -> int:
 def _elements(
     text: str, opening: re.Pattern[str], closing: re.Pattern[str], *, lenient: bool = False
 ) -> Iterator[tuple[re.Match[str], str]]:
-    # Raises `Unreadable` for other text between the elements, and, unless `lenient`, for a missing closing tag.
     at = 0
     while (match := opening.search(text, at)) is not None:
         if text[at : match.start()].strip():
@@ -517,8 +516,7 @@ def _code(reading: _Reading, body: str) -> Iterator[ToolCall]:
 
 
 def _code_calls(reading: _Reading, code: str, *, interpreter: bool) -> Iterator[ToolCall]:
-    # With `interpreter`, the code itself is the first call. If the request offers no tools, each named function that is
-    # not a builtin counts as one, unless `interpreter`.
+    # `interpreter`: the whole code is a call, too, namely of the tool that runs it.
     code = code.strip("\n").removesuffix("<end_code>").strip()
     module = _parse(code)
     if interpreter:
@@ -579,7 +577,6 @@ def _bound(node: ast.AST) -> Sequence[str]:
 
 
 def _react(reading: _Reading, body: str) -> Iterator[ToolCall]:
-    # Raises `Unreadable` if the name or the JSON cannot be read.
     match = _ACTION.match(body)
     if match is None:
         return
@@ -604,13 +601,13 @@ def _react(reading: _Reading, body: str) -> Iterator[ToolCall]:
 
 
 def _single(reading: _Reading, name: str, text: str) -> dict[str, Any]:
-    # If the tool does not have exactly one parameter, the name of the parameter is `input`.
+    # ReAct gives one text, without the name of its parameter.
     parameters: Sequence[str] = list(reading.offer.tools.get(name, {}))
     return {parameters[0] if len(parameters) == 1 else "input": text}
 
 
 def _known_json(reading: _Reading, body: str) -> Iterator[ToolCall]:
-    # Raises `Unreadable` if `body` cannot be read and may be a call of an offered tool.
+    # Most JSON in a text is no call, so JSON that cannot be read is a problem only if it names an offered tool.
     tools = reading.offer.tools
     try:
         calls = list(_marked(reading, body))
@@ -640,7 +637,7 @@ def _any_of(texts: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def _known_python(reading: _Reading, body: str) -> Iterator[ToolCall]:
-    # A line on which a sentence follows the call holds none.
+    # The name of a tool, with a sentence after the brackets, is prose about the tool, and not a call.
     match = _NAMED.match(body)
     if match is None or match[1] not in reading.offer.tools:
         yield from _pythonic(reading, body)
@@ -952,7 +949,7 @@ class CallScanner(Scanner):
         self._openings: dict[str, list[Opening]] = {}
         for opening in openings_of(trigger, offer):
             self._openings.setdefault(opening.text, []).append(opening)
-            # Python caches the compiled patterns, whose first use is in the middle of a stream.
+            # Compile now: the first use is in the middle of a stream, and Python caches compiled patterns.
             for pattern in (opening.head, opening.begun):
                 re.compile(pattern)
             _any_of(opening.closings)
@@ -1066,7 +1063,6 @@ class CallScanner(Scanner):
         return False
 
     def _half_opening(self, transcript: Transcript, least: int) -> int:
-        # If there is none, return the end of the text.
         text, length = self._text, self._base + len(self._text)
         for at in range(max(length - self._search.reach + 1, least), length):
             if text[at - self._base :] in self._search.prefixes and (
@@ -1119,7 +1115,6 @@ class CallScanner(Scanner):
         return end
 
     def _read_head(self, *, last: bool) -> Opening | None:
-        # Openings that cannot match any more are dropped. `last`: no more text will come.
         kept: list[Opening] = []
         for opening in self._open:
             after = self._at + len(opening.text)
@@ -1155,8 +1150,8 @@ class CallScanner(Scanner):
         return transcript.length
 
     def _accept(self, transcript: Transcript, span: Span, opening: Opening) -> bool:
-        # Store its calls, and return whether it is a call. In the answer, text that looks like a call and cannot be
-        # read counts as one.
+        # Store the calls in `span`, and return whether it is a call. In the answer, text that looks like a call and
+        # cannot be read counts as one, because an agent may be able to read it.
         if opening.form == "tagged" and self._known > transcript.length:
             after = span.start + len(opening.text)
             head = transcript.slice(after, min(after + _HEAD, span.end)) if not self._is_own else ""

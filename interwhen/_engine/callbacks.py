@@ -194,7 +194,6 @@ class Observation:
         self._is_over = False
 
     def saw(self, events: Iterable[Event]) -> None:
-        # After the end of the run this does nothing.
         textless = without_text(events)
         if textless and not self._is_over:
             for listener in self.listeners:
@@ -202,8 +201,6 @@ class Observation:
                     listener.saw(self.call_id, textless)
 
     def end(self, result: Result | None) -> None:
-        # Pass the `result` of the run to the listeners, as a `SupervisedCall`. It is then what `last` returns, except
-        # for a call of a gateway. `result` is `None` if the call ended before its run began.
         self._is_over = True
         call = SupervisedCall(call_id=self.call_id, source=self.source, api=self.api, model=self.model, result=result)
         if self.source != "gateway":
@@ -226,7 +223,6 @@ _EXIT_SECONDS = 5.0
 
 
 def vet_callback(label: str, function: object) -> None:
-    # Raise `UsageError` if `function` is not callable or is async. `label` is the option that set it.
     if not callable(function) or is_async(function):
         raise UsageError(
             f"{label} must be a function that is not async, got {function!r:.200}: it runs in a thread, so write "
@@ -276,7 +272,6 @@ class _CallbackThread:
 
     @classmethod
     def put(cls, key: tuple[int, int], job: _Job) -> None:
-        # Queue `job`, a call of one of the two callbacks whose ids are `key`. It is dropped if too many wait.
         with cls.changed:
             thread = cls.known.get(key)
             if thread is None:

@@ -150,7 +150,6 @@ class Jobs:
                 self._group.start_soon(self._prepare, watcher, task, name=f"prepare {watcher.monitor.name}")
 
     def extract(self, order: Extract) -> Fact | None:
-        # If its monitor is not prepared yet, store `order` and return `None`.
         watcher = self.watchers[order.monitor]
         if not watcher.is_ready:
             watcher.hold(order)
@@ -163,7 +162,7 @@ class Jobs:
         return fact
 
     def check(self, order: Check) -> Fact | None:
-        # An inline check that must wait (`order.after`) is started in a task, too.
+        # A new try waits first (`order.after`), so it runs in a task even if the verifier is inline.
         verifier = self.watchers[order.monitor].verifier
         if verifier.worker == "inline" and not order.after:
             return self._check_inline(verifier, order)
@@ -218,9 +217,8 @@ class Jobs:
         base: Request,
         note: WorkNote,
     ) -> Extracted | Settled:
-        # The fork's local parser answers if it can; otherwise the model answers. Neither is asked if `prepare` is known
-        # to have failed or to have returned `None`. `turn` is the event to wait for before a tracker may read the
-        # reply. `begun` is the time at which the job began. `note` gets who answered.
+        # `has_answer`: `prepare` has failed or returned `None`. `turn` is the event to wait for before a tracker may
+        # read the reply, `begun` the time at which the job began. `note` gets who answered.
         watcher = self.watchers[order.monitor]
         if fork.local is not None:
             await watcher.until_ready()
@@ -420,7 +418,7 @@ class Performer:
         self._on_told()
 
     def do(self, orders: list[Order]) -> None:  # noqa: C901  one case an order
-        # Facts that are known at once go to the core, and its new orders are added.
+        # A loop instead of a recursion: a fact that is known at once gives new orders, which may give such facts, too.
         pending = deque(orders)
         step = self._step
         while pending:
@@ -446,7 +444,6 @@ class Performer:
                     self._on_finish(order)
 
     def _begin(self, order: Extract | Check) -> Fact | None:
-        # Perform `order` and return its fact if it is known at once. Otherwise start its job and return `None`.
         if type(order) is Check:
             return self.jobs.check(order)
         assert isinstance(order, Extract)

@@ -166,7 +166,7 @@ class WatchedLoop:
         self.limit = min(self.limit, listener.limit)
 
     def look(self, now: float, frames: Sequence[FrameType], clock: Callable[[], float]) -> None:
-        # If it was asked before and half the limit has passed, record its `frames`.
+        # The first look asks the loop to call back. Later ones see what it runs before it does so.
         if self.asked is None:
             self.asked = self._looked = now
             self._post(lambda: self.answered(clock()))
@@ -321,7 +321,7 @@ class LoopBlocking:
         if self._watch is not None:
             WATCHER.leave(self._watch, self)
             self._watch = None
-            self._when_starved = lambda _seconds: None  # the other one refers to the run, which is thus freed at once
+            self._when_starved = lambda _seconds: None  # the callback refers to the run: free it at once
 
     def starve(self, seconds: float) -> Callable[[], object] | None:
         self.starved += seconds
@@ -337,7 +337,6 @@ class LoopBlocking:
         self.record(BlockedLoop(what, seconds, where))
 
     def record(self, blocked: BlockedLoop) -> None:
-        # The first record of a `what` is usually logged.
         if blocked.what not in self._logged and len(self._logged) < MOST:
             self._logged.add(blocked.what)
             log_warning("loop.blocked", what=blocked.what, seconds=round(blocked.seconds, 3), where=blocked.where)

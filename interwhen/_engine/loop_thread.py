@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
     from anyio.from_thread import BlockingPortal
 
-
-# Event loops for synchronous code, each in its own thread: one for a run, or one for all users of a client.
-
 T = TypeVar("T")
 Started: TypeAlias = "Future[tuple[BlockingPortal, asyncio.AbstractEventLoop, anyio.Event]]"
 """Resolves, once a loop runs, to its portal, the loop, and the event that ends it; or to the error of its start."""
@@ -80,7 +77,6 @@ class Running:
             self._loop.call_soon_threadsafe(function)
 
     def end(self) -> None:
-        # In the loop's own thread, this does not wait. In a forked process, it does nothing.
         atexit.unregister(self.end)
         if self.is_here:
             self.soon(self._ending.set)
@@ -102,7 +98,6 @@ class LoopThread:
 
     @classmethod
     def of(cls, client: Any) -> LoopThread:
-        # Each call with the same client returns the same object.
         with cls._lock:
             thread = cls._known.get(client)
             if thread is None:
@@ -111,7 +106,6 @@ class LoopThread:
             return thread
 
     def running(self) -> Running:
-        # Start one if this process has started none, or none since `close`.
         with self._own_lock:
             if self._now is None or not self._now.is_here:
                 self._now = Running()

@@ -43,7 +43,6 @@ _MISSING = object()
 
 
 def as_outcome(verifier: Verifier, claim: Claim, value: object) -> Outcome:
-    # An invalid verdict becomes `Errored`.
     flaw: str | None
     # The types are compared exactly: isinstance would accept a mock whose __class__ is Pass.
     if type(value) is Pass:
@@ -96,7 +95,6 @@ def _is_span(value: object) -> bool:
 
 
 def check_inline(verifier: Verifier, claim: Claim) -> Outcome:
-    # An exception, except KeyboardInterrupt, becomes `Errored`, and so does a value that is no verdict.
     try:
         return as_outcome(verifier, claim, verifier.check(claim))
     except KeyboardInterrupt:
@@ -106,8 +104,7 @@ def check_inline(verifier: Verifier, claim: Claim) -> Outcome:
 
 
 async def check_aside(verifier: Verifier, claim: Claim, *, workers: WorkerPool, scope: anyio.CancelScope) -> Outcome:
-    # Exceptions become `Errored`, except KeyboardInterrupt and a cancellation of this task, which are raised. `scope`
-    # is the cancel scope around this call, with the deadline of the check.
+    # `scope` is the cancel scope around this call, with the deadline of the check.
     try:
         match verifier.worker:
             case "process" | "thread":
@@ -138,8 +135,6 @@ def _ends_task(error: BaseException) -> bool:
 
 
 def parse(name: str, extract: Callable[..., Any], *given: object) -> tuple[Claim, ...] | Errored:
-    # Returns the claims, or `Errored` if the extractor raises, is async, or returns something else than valid claims.
-    # `None` counts as no claims.
     try:
         extracted: Any = extract(*given)
         if type(extracted) is CoroutineType:
@@ -198,8 +193,7 @@ def _equal(label: str, *claims: Claim) -> bool:
 def recognize(
     name: str, find: Callable[..., Any], segment: Segment, claims: tuple[Claim, ...]
 ) -> tuple[tuple[Span, ...], tuple[Mention, ...]] | Errored:
-    # Run `find`, the recognizer of monitor `name`. Return the found spans that `claims` do not cover, and mentions.
-    # Empty spans are left out. Returns `Errored` if the recognizer raises or returns an invalid value.
+    # Only spans that no claim covers are returned: text that looks like a claim and that the extractor did not read.
     try:
         recognized = tuple(islice(find(segment), MOST_CLAIMS + 1))
         if not recognized:
@@ -277,9 +271,6 @@ class BoundVerifier(msgspec.Struct, frozen=True):
 class Watcher:
     """Runs the extractor of one monitor in one run. Segments wait in this object until ``prepare`` has ended."""
 
-    # `is_ready` says whether it has ended; without `prepare`, it is true from the start. `verifier` is then bound to
-    # the value that `prepare` returned, if any.
-
     def __init__(self, monitor: Monitor) -> None:
         self.monitor = monitor
         self.verifier: Verifier = monitor.verifier
@@ -314,9 +305,8 @@ class Watcher:
     # ------------------------------------------------------------------ preparing
 
     async def prepare(self, task: Task) -> list[Fact]:
-        # Call `prepare` of the monitor with `task`. Return the facts of the segments that waited for it. If `prepare`
-        # fails or is late, all extractions of this monitor end with its error. If it returns `None`, they find no
-        # claims.
+        # Returns the facts of the segments that waited for `prepare`. If it fails or is late, every extraction ends
+        # with its error; if it returns `None`, with no claims.
         monitor, outcome = self.monitor, None
         call = monitor.prepare
         assert call is not None
@@ -351,7 +341,6 @@ class Watcher:
         return self._failure is not None or self._stands_aside
 
     async def until_ready(self) -> None:
-        # Without `prepare`, return at once.
         if self._ready is not None:
             await self._ready.wait()
 
@@ -394,9 +383,8 @@ class Watcher:
             self._invalidated.append(order)
 
     def line_up(self) -> tuple[anyio.Event | None, anyio.Event]:
-        # Put a new fork into the queue of this monitor. Return two events: one to wait for, and one to set. The fork
-        # waits for the first event (if any) before its reply is read, and sets the second one at its end. So a tracker
-        # reads the replies in the order of the text.
+        # For a tracker, forks read their replies in the order of the text: each one waits for the first event (if any),
+        # which the fork before it sets at its end, and then sets the second one.
         mine = anyio.Event()
         if not tracks(self.monitor.extractor):
             return None, mine
@@ -441,8 +429,6 @@ class Watcher:
         return self._found(order, claims, seconds, reply)
 
     def _unreadable(self, written: WrittenCalls) -> Errored | None:
-        # Return an error if the text of `written` looks like a tool call but cannot be parsed, else `None`. The result
-        # is also `None` unless the option `unreadable` of the trigger is `fail`.
         trigger = self.monitor.trigger
         if not written.problem or not isinstance(trigger, ToolCalls) or trigger.unreadable != "fail":
             return None
@@ -451,8 +437,7 @@ class Watcher:
         return Errored(f"unreadable tool call (format {written.form}): {written.problem}"[:500])
 
     def read(self, segment: Segment) -> tuple[Claim, ...] | Errored | None:
-        # Return the claims of `segment` without storing a tracker state; `None` if only a fork could find them. There
-        # are no claims if `prepare` failed or returned `None`. `Errored`: the extractor failed.
+        # For repaired text, which may never be written: so no state of a tracker is stored.
         extractor = self.monitor.extractor
         if self.has_answer:
             return ()
@@ -464,8 +449,7 @@ class Watcher:
         return parse(self.monitor.name, self._extract if self._fold is None else self._fold.read, segment)
 
     def locally(self, order: Extract, seconds: float = 0.0) -> Extracted | Settled | None:
-        # `None`: there is no such parser, or it gave no answer, or `prepare` failed or returned `None`. `seconds` is
-        # the time that the job has taken so far.
+        # `None` means that the model must be asked. `seconds` is the time that the job has taken so far.
         fork = self.monitor.extractor
         if not isinstance(fork, Fork) or fork.local is None or self.has_answer:
             return None
@@ -485,8 +469,6 @@ class Watcher:
     def _found(
         self, order: Extract, claims: tuple[Claim, ...], seconds: float, reply: str | Reply | None
     ) -> Extracted | Settled:
-        # Return the fact of `order`: `claims`, and the spans that look like claims but that no claim covers. If the
-        # recognizer fails, it is the error.
         if self._recognize is None:
             return Extracted(order.job, claims, seconds, reply)
         recognized = recognize(self.monitor.name, self._recognize, order.segment, claims)
@@ -576,8 +558,7 @@ class RepairReading(NamedTuple):
 
 
 def repaired_claims(segment: Segment, claim: Claim, violation: Violation, read: Read) -> Iterator[RepairReading]:
-    # A reading is left out if `read` cannot read it or the original text, if its claims before the repair differ from
-    # those of the original, or if no claim covers the repair. `is_mended` judges a reading.
+    # The text after a repair is cut, so the repair is first read without the rest of the segment.
     where, repair = _place(segment, claim, violation), violation.repair
     if where is None or not repair or repair == segment.text[where.start : where.end]:
         return
@@ -662,8 +643,6 @@ class CheckedPrompt(msgspec.Struct, frozen=True):
 
 
 async def check_texts(texts: Sequence[PromptText], monitors: Sequence[PromptMonitor]) -> CheckedPrompt:
-    # Run `monitors` over `texts` in order. Return all texts, with their changes, and the records of the findings. A
-    # later monitor reads the text that an earlier one has rewritten.
     current = tuple(texts)
     records: list[PromptRecord] = []
     is_refused = False
@@ -686,13 +665,13 @@ async def check_texts(texts: Sequence[PromptText], monitors: Sequence[PromptMoni
 async def _run_prompt_monitor(
     monitor: PromptMonitor, texts: tuple[PromptText, ...]
 ) -> tuple[tuple[PromptText, ...] | None, list[PromptRecord]]:
-    # Run `monitor` on `texts`. Return the resulting texts (`None` if the monitor failed) and its records.
+    # `None` in place of the texts: the monitor failed, and its `is_closed` decides whether the prompt is sent.
     why = f"it did not answer within {monitor.deadline:g} s"
     with anyio.move_on_after(monitor.deadline):
         try:
             # A function that blocks must not stop the loop; one that never returns keeps its thread.
             return await anyio.to_thread.run_sync(_apply_prompt_monitor, monitor, texts, abandon_on_cancel=True)
-        except BaseException as error:  # a plug-in; whether the prompt is sent depends on the monitor
+        except BaseException as error:  # a plug-in; its error is a failure, recorded below
             if _ends_task(error):
                 raise
             why = f"it raised {type(error).__name__}"
@@ -730,7 +709,7 @@ def _rewritten(monitor: PromptMonitor, text: PromptText, findings: Sequence[Prom
     at = 0
     for one in findings:
         if one.span.start < at:
-            if one.span.end > at:  # the rest of it is found text, too
+            if one.span.end > at:  # the findings overlap: replace the rest of this one
                 parts.append(_replacement(monitor, text, PromptFinding(Span(at, one.span.end), one.why)))
                 at = one.span.end
             continue
@@ -756,9 +735,7 @@ def _prompt_record(monitor: PromptMonitor, text: PromptText, one: PromptFinding)
 
 
 async def check_prompt(prompt: Prompt, monitors: Sequence[PromptMonitor]) -> tuple[Prompt, tuple[PromptRecord, ...]]:
-    # Run `monitors` over `prompt`. Return the prompt to send to the model, and the records of the findings. A plain
-    # text is read as a text of the user, and the arguments of tool calls as texts of their message. Raises
-    # `PromptRefused` if a monitor refuses the prompt, or fails and is closed.
+    # Raises `PromptRefused` if a monitor refuses the prompt, or fails and is closed.
     if isinstance(prompt, str):
         checked = await check_texts([PromptText(prompt, "user")], monitors)
         return checked.texts[0].text, checked.records

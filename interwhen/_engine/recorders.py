@@ -55,9 +55,9 @@ _COLUMN = 128
 class Recorder:
     """Passes each fact to the writer of the journal, and then to the core. After the end, only to the core."""
 
-    # Plain chunks are collected in columns.
+    # Plain chunks are collected in columns, without a record for each.
 
-    # With hundreds of streams, a separate array of attributes would be a further cache miss for each chunk.
+    # With hundreds of streams, a separate `__dict__` would be a further cache miss for each chunk.
     __slots__ = (
         "_began",
         "_clock",
@@ -86,8 +86,6 @@ class Recorder:
         """The columns that collect the next plain chunks; ``COMPLETE``: none are open."""
 
     def begin(self, clock: Callable[[], float], meter: Meter, forks: ForkMeter, upstream: ModelReader) -> None:
-        # Times are seconds on `clock` since `meter.started`. The counters of `meter`, `forks` and `upstream` are
-        # recorded, too.
         self._clock = clock
         self._began = meter.started
         self._meter, self._forks, self._upstream = meter, forks, upstream
@@ -127,7 +125,6 @@ class Recorder:
         return orders
 
     def _put(self, fact: Fact) -> None:
-        # A plain chunk also opens columns that collect the next plain chunks.
         now = self._clock()
         at = now - self._began
         writer = self._writer
@@ -158,13 +155,13 @@ class Recorder:
         return result
 
     async def seal(self, result: Result) -> Result:
-        # Wait, for a limited time, until the journal is written. Return `result` with the state of the journal.
+        # The wait has a limit; if it is reached, the journal stays incomplete.
         await self._writer.finish()
         state = JournalState(self._settings.name, self._writer.size, self._writer.incomplete)
         return msgspec.structs.replace(result, journal=state)
 
     def leave(self) -> None:
-        # Close the journal without a result, because the run could not start.
+        # The run could not start, so there is no result to record.
         self._over, self._columns = True, COMPLETE
         self._writer.close()
 
@@ -186,7 +183,7 @@ class Recorder:
         )
 
     def _note_spent(self, **ending: Any) -> None:
-        # `ending` has those that are known only at the end.
+        # `ending` has the counters that are known only at the end of the run.
         spent = self._count()
         if ending:
             spent = msgspec.structs.replace(spent, **ending)
@@ -246,7 +243,6 @@ class OutlineRecorder(CallRecorder):
         self._entries = 0
 
     def step(self, fact: Fact) -> list[Order]:
-        # Pass `fact` to the core and record what changed in the trace. Return the orders of the core.
         if self._over:
             return self._core.step(fact)
         is_chunk = type(fact) is Chunk
@@ -341,7 +337,6 @@ def _first(
 def _of_call(
     settings: CallJournal, core: Core, model: str, prompt: Prompt, sampling: Sampling, offline: Offline
 ) -> Recorder:
-    # The other parameters are written to the header, in a redacted journal without the prompt and `sampling.extra`.
     redacted, signer = settings.redacted, settings.signer()
     make = partial(
         _header,

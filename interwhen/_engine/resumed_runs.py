@@ -27,8 +27,8 @@ from interwhen.journal._rebuilt_run import RebuiltRun, ShownSegment
 
 
 async def restore_watchers(past: RebuiltRun, task: Task, watchers: Sequence[Watcher]) -> None:
-    # Does nothing for a finished run. Trackers read their segments again. When the time budget of the run is spent, the
-    # preparation stops.
+    # Prepare the watchers, within what the first process left of the run's time, and rebuild the states of trackers,
+    # which the journal does not hold, from the recorded segments.
     if past.summary is not None:
         return
     budget = past.journaled.header.budgets.seconds
@@ -62,8 +62,7 @@ def restore_meters(past: RebuiltRun, meter: Meter, forks: ForkMeter, upstream: M
 
 
 def unfinished(past: RebuiltRun, jobs: Jobs) -> tuple[list[Order], list[Settled]]:
-    # Return the orders of the resumed run `past` that are not done yet, and facts for the checks that cannot be done. A
-    # check cannot be done if the extractor (in `jobs`) does not find its claim again.
+    # Return what the first process left to do; in place of a check whose claim is not found again, its outcome.
     orders: list[Order] = []
     facts = []
     for order in list(past.pending.values()):
@@ -109,8 +108,8 @@ def _shown(result: Result) -> list[tuple[str, str, str, Span | None]]:
 
 
 def result_of(past: RebuiltRun) -> Result | None:
-    # Return the result of `past`, computed from its recorded facts; `None` if the run has not ended. It has no
-    # `journal`, `timing.blocked_loop`, `timing.starved` and `timing.cluster_away`.
+    # `journal`, `timing.blocked_loop`, `timing.starved` and `timing.cluster_away` are empty: they do not follow from
+    # the facts.
     if past.summary is None:
         return None
     spent = past.spent
@@ -147,7 +146,6 @@ def _count_forks(past: RebuiltRun, forks: ForkMeter) -> None:
 
 
 def _read_again(past: RebuiltRun, monitor: int, known: Claim, jobs: Jobs) -> Claim | None:
-    # `None`: the extractor does not find this claim, or `past` does not say where it was found.
     source = past.sources.get(id(known))
     if source is None:
         return None

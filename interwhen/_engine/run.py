@@ -58,8 +58,6 @@ from interwhen.journal._rebuilt_run import RebuiltRun
 from interwhen.journal._records import code_digest, options_digest
 from interwhen.journal._settings import Journal
 
-# A signal for one waiting task. A signal without a waiting task costs nothing.
-
 
 class Wakeup:
     """Wakes one task. A signal without a waiting task is lost, so check the condition before `wait`."""
@@ -192,7 +190,6 @@ def means_off(text: str) -> bool:
 
 
 def is_off() -> bool:
-    # The first call after a change logs the change.
     said = _Switch.said
     off = means_off(os.environ.get(VARIABLE, "")) if said is None else said
     if off is not bool(_Switch.logged):
@@ -202,7 +199,6 @@ def is_off() -> bool:
 
 
 def switched_off(purpose: str) -> UsageError:
-    # `purpose` completes "supervision must be on to".
     return UsageError(
         f"supervision must be on to {purpose}, and it was switched off: unset {VARIABLE}, or switch it on again"
     )
@@ -393,8 +389,8 @@ class Run:
         return self
 
     async def _ask_capabilities(self, past: RebuiltRun | None) -> Capabilities | ModelError | float:
-        # For a finished run, the result is a placeholder. If `past` is not finished and the model fails, its error is
-        # raised, so that the run can be resumed later.
+        # A finished run asks no model, so it gets a placeholder. In a resumed run, an error of the model is raised, so
+        # that the run can be resumed later.
         if past is not None:
             self._offline = past.journaled.header.offline
             if past.summary is not None:
@@ -684,7 +680,6 @@ class Run:
             self._unsealed = self._recorder.end(result)
 
     async def _check_prompt(self) -> None:
-        # Nothing runs while supervision is off.
         if not self._options.prompt_monitors or is_off():
             return
         try:
@@ -742,8 +737,7 @@ class Run:
             await self._wake.wait()
 
     async def _read_ahead(self) -> None:
-        # Read the model's stream in a separate task, in a run with gates, which may open while the model is silent. It
-        # pauses while 512 events wait for the reader. An error of the model adapter is raised to the reader.
+        # A task of its own, because gates may open while the model is silent, and the reader must get their text then.
         try:
             while self._result is None:
                 await self._advance()
@@ -759,7 +753,7 @@ class Run:
             self._news.notify()
 
     def _awaken(self) -> None:
-        # Wake the reader and the task that reads ahead, because a new fact may have produced events.
+        # A new fact may have produced events.
         self._wake.notify()
         self._news.notify()
 

@@ -109,7 +109,6 @@ PARSER_HINT = "start the server with the tool call parser of the model, or pass 
 
 
 def log_result(result: Result) -> None:
-    # If tool calls were written as text that no parser read, log a warning, too.
     log_info(
         "run.finished",
         status=result.label,
@@ -134,7 +133,6 @@ _SHOWN = 3
 
 
 def result_line(result: Result) -> str:
-    # Long texts and lists are shortened.
     parts = [f"{len(result.checks)} checks"]
     violations = [
         f"{one.monitor}: {quote(one.why, 100)} ({one.remedy or ('not interrupted', 'no remedy')[one.interrupted]})"

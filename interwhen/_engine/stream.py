@@ -36,8 +36,6 @@ from interwhen._types.models import (
 if TYPE_CHECKING:
     from interwhen.models._token_stream import StreamNotes
 
-# When text arrives, and how fast the model writes.
-
 
 class Meter:
     """Measures when text arrives. All times are in seconds on *clock*."""
@@ -110,7 +108,7 @@ class Meter:
         )
 
     def begun(self, now: float) -> None:
-        # Record that the first text of a stream arrived at the time `now`. This ends the pause after a close.
+        # `now` is when the first text of a stream arrived. It ends the pause after a close.
         if self.first is None:
             self.first = now - self.started
         if self.stopped_at is not None:
@@ -127,9 +125,8 @@ WINDOW = 10.0
 class Pace:
     """Compares the model's token rate with *min_rate* (tokens per second), about once in ``WINDOW`` seconds."""
 
-    # Only the time in which the reader waited between two texts counts, and a window with too little of it is left out.
-    # A lower rate is logged, and counted in `slow_seconds` (the time waited in slow windows) and `slowest` (the lowest
-    # rate). `tokens` returns the number of tokens so far.
+    # Only the time in which the reader waited between two texts counts. `slow_seconds` is the time waited in slow
+    # windows, and `slowest` their lowest rate.
 
     def __init__(self, meter: Meter, min_rate: float, tokens: Callable[[], int]) -> None:
         self._meter = meter
@@ -142,7 +139,7 @@ class Pace:
         self.slowest: float | None = None
 
     def look(self, now: float) -> float:
-        # Measure the token rate if the current window has ended by `now`. Return the time of the next call.
+        # Returns the time of the next call, for `Timers`.
         if now >= self._due:
             self._due = now + WINDOW
             self._judge(self._meter.waited_until(now))
@@ -173,25 +170,23 @@ MODEL_SECONDS = 5.0
 
 
 async def close_stream(stream: Stream) -> None:
-    # An error or a timeout is only logged.
     await _end(stream.aclose, "stream.close", STREAM_SECONDS)
 
 
 async def abort_stream(stream: Stream) -> None:
-    # Call `abort()` of the closed `stream`, if it has this method, so that the server stops generating. It gets one
-    # second. An error or a timeout is only logged.
+    # Closing a stream does not make every server stop generating: an adapter of such a server has `abort`.
     abort = getattr(stream, "abort", None)
     if abort is not None:
         await _end(abort, "stream.abort", ABORT_SECONDS)
 
 
 async def close_model(model: Model) -> None:
-    # An error or a timeout is only logged.
     await _end(model.aclose, "model.close", MODEL_SECONDS)
 
 
 async def _end(call: Callable[[], Awaitable[object]], what: str, seconds: float) -> None:
-    # A failure is only logged as `WHAT_failed`, a timeout as `WHAT_timed_out`; `what` begins these names.
+    # The run goes on or ends as if the call had succeeded. A cancellation that the adapter itself brought counts as a
+    # failure; the run's own is raised.
     with anyio.move_on_after(seconds, shield=True) as scope:
         try:
             await call()
@@ -203,9 +198,6 @@ async def _end(call: Callable[[], Awaitable[object]], what: str, seconds: float)
             log_warning(f"{what}_failed", error="cancelled within the adapter")
     if scope.cancelled_caught:
         log_warning(f"{what}_timed_out", seconds=seconds)
-
-
-# The pause before a reconnect.
 
 
 class Backoff:
@@ -245,14 +237,10 @@ class Backoff:
         return True
 
     async def wait(self) -> None:
-        # Wait until the computed pause is over, so that the next request may be sent.
         seconds = self._until - self._clock()
         if seconds > 0:
             log_info("stream.reconnect_delayed", wait=round(seconds, 3))
             await anyio.sleep(seconds)
-
-
-# Irregularities of the connection, summed over all streams of a run.
 
 
 class WireMeter:
@@ -288,7 +276,7 @@ class WireMeter:
         whole = self._before
         for note in self.notes:
             if note.is_odd:
-                from interwhen.models._token_stream import KEPT_SAMPLES  # loaded, since it wrote the notes
+                from interwhen.models._token_stream import KEPT_SAMPLES  # loaded already: it wrote the notes
 
                 whole = replace(
                     whole,
@@ -322,8 +310,7 @@ TWO_READERS = "two tasks read the same run at once"
 
 
 async def ask_capabilities(model: Model, timeouts: Timeouts, budget: float | None) -> Capabilities | ModelError | float:
-    # Ask `model` for its capabilities, within the limits of `timeouts` and the time `budget` of the run, in seconds.
-    # Return the capabilities, the error of the model or of a timeout, or the budget if it ran out first.
+    # An error is returned, not raised. A number is the `budget` of the run, in seconds, which ran out first.
     timers = (("first_token", timeouts.first_token), ("total", timeouts.total), ("", budget))
     timer, seconds = min(
         ((name, limit) for name, limit in timers if limit is not None),
@@ -444,7 +431,7 @@ class ModelReader:
 
     @property
     def resumes(self) -> tuple[tuple[int, float | None], ...]:
-        # `None`: no text has arrived.
+        # For each request that continues kept text: the seconds to its first text, or `None` if it has sent none.
         return tuple(self._resumes.items())
 
     @property
@@ -488,7 +475,7 @@ class ModelReader:
         self.take(stream, chunks)
 
     def take(self, stream: Stream, chunks: Sequence[Chunk]) -> None:
-        # Process the `chunks` of `stream`; an empty list means the end. Those of an old stream are only counted.
+        # No chunks mean the end of the stream.
         if stream is not self.stream:
             self._take_late(chunks)
             return
@@ -521,7 +508,6 @@ class ModelReader:
         self._foreseen = 0
 
     def _begun(self, now: float) -> None:
-        # Record that the first text of the stream arrived at the time `now`. A probe that waits for it begins.
         self._meter.begun(now)
         self._was_retried = False
         if self._has_begun is not None:
@@ -531,8 +517,7 @@ class ModelReader:
             self._resumes[request] = now - self._asked_at
 
     def start_probe(self) -> None:
-        # Find out, if necessary, how the model's endpoint continues kept text. This begins with the first text, in
-        # parallel with the stream. Its tokens are added to `probe_tokens`.
+        # The probe finds out how the endpoint continues kept text, in parallel with the first stream.
         if getattr(self._model, "needs_proof", False):
             self._has_begun = anyio.Event()
             self._group.start_soon(self._prove, self._has_begun, name="probe")
@@ -546,8 +531,6 @@ class ModelReader:
             log_warning("probe.failed", error=type(error).__name__)
 
     async def open(self, order: Open) -> None:
-        # Waits at most 0.5 s for the stream. If the request fails, or the timeout `total` has run out before, the core
-        # gets this as a fact. If `order` is not wanted any more, its request is not sent, or its stream is closed.
         if self._closed is not None and not self._closed.is_set():
             with anyio.move_on_after(STREAM_SECONDS):
                 await self._closed.wait()
@@ -585,13 +568,12 @@ class ModelReader:
         self._accepted(order, stream)
 
     def _accepted(self, order: Open, stream: Stream) -> None:
-        # Read from `stream` from now on, the response to `order`. Report to the core that the server accepted it.
         self.wanted = None
         self.error = None
         self.stream = stream
         self.trail = getattr(stream, "trail", None)
         if (notes := getattr(stream, "notes", None)) is not None:
-            from interwhen.models._token_stream import StreamNotes  # the readers of bytes: a model may need none
+            from interwhen.models._token_stream import StreamNotes  # here, because a model may read no bytes
 
             if isinstance(notes, StreamNotes):
                 self.wire.notes.append(notes)
@@ -610,7 +592,6 @@ class ModelReader:
     # ------------------------------------------------------------------ closing and failing
 
     def close(self) -> None:
-        # A request that is not accepted yet is cancelled.
         decided_at = self._meter.stopped()
         self.wanted = None
         if self._opening is not None:
@@ -626,8 +607,7 @@ class ModelReader:
             splice(order.start, order.dropped, order.to)
 
     def stalled(self, timer: str, seconds: float) -> None:
-        # Close the stream or cancel the request, because the timeout `timer` (of `seconds` seconds) ran out. This is
-        # reported to the core, which may reconnect, except after the timeout `total`.
+        # The timeout `timer`, of `seconds`, ran out. The core may reconnect, except after `total`.
         error = StreamTimeout(timer, seconds)
         final = timer == "total"
         if final:
@@ -681,7 +661,6 @@ class ModelReader:
                 self._count(chunk.usage)
 
     def failed(self, stream: Stream, error: ModelError) -> None:
-        # Ignored if `stream` is closed already.
         if stream is not self.stream:
             return  # we closed it, on an order of the core
         self._release(stream)

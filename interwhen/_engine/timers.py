@@ -76,7 +76,6 @@ class Timers:
         self._reported = -1.0
 
     def check(self, now: float) -> float:
-        # Call the callbacks that are due at the time `now`. Return the time of the next check (`inf` for never).
         wake = float("inf") if self._look is None else self._look(now)
         meter = self._meter
         if self._seconds is not None:
@@ -99,7 +98,6 @@ class Timers:
         return wake
 
     def _check_idle(self, now: float) -> float:
-        # Call `on_idle` if the silence up to `now` is long enough. Return when to check again (`inf` for never).
         since = self._meter.since
         told = self._silence[1] if self._silence[0] == since else 0
         if told < len(self._idle) and now >= since + self._idle[told]:
@@ -110,7 +108,6 @@ class Timers:
         return since + self._idle[told] if told < len(self._idle) else float("inf")
 
     def _check_wait(self, now: float) -> float:
-        # Call `on_stall` if the wait for the model has reached its limit. Return when it is reached (or `inf`).
         meter, timeouts = self._meter, self._timeouts
         timer = "inter_token" if meter.has_text else "first_token"
         limit = timeouts.inter_token if meter.has_text else timeouts.first_token

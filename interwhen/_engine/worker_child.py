@@ -178,8 +178,7 @@ def children_seconds() -> float:
 
 
 def _isolate() -> None:
-    # Separate this process from its parent: no stdin or stdout, and on POSIX systems a session of its own. The process
-    # ends when its parent ends.
+    # In a session of its own, the parent can kill this process together with those that it starts (`os.killpg`).
     if hasattr(os, "setsid"):
         os.setsid()
     threading.Thread(target=_end_with_parent, name="interwhen-lifeline", daemon=True).start()

@@ -75,7 +75,7 @@ class WorkerProcess:
         """The pickled verifiers that this worker has loaded."""
 
     async def start(self) -> None:
-        # Start the child process, in a thread, so that the event loop is not blocked.
+        # In a thread, because the start of a process blocks.
         await anyio.to_thread.run_sync(self._process.start)
         self._theirs.close()
 
@@ -85,7 +85,7 @@ class WorkerProcess:
 
     @property
     def is_well(self) -> bool:
-        # Whether the worker, which must be idle, is alive and can take a check, and has sent no unexpected data.
+        # An idle worker has nothing to send: if data can be read, it has ended or sent garbage.
         try:
             self._socket.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
@@ -179,9 +179,8 @@ class ProcessPool:
         self._closed = False
 
     async def check(self, verifier: object, claim: object, scope: anyio.CancelScope) -> tuple[Any, str | None]:
-        # An error is a text: the check or its pickling failed, or the process died. A cancellation kills the worker.
-        # The deadline of `scope` is moved, so that it counts from the moment at which a worker is ready, for which the
-        # check waits at most `BOOT_SECONDS`.
+        # Returns the value, or the text of an error. The deadline of `scope` is moved, so that it counts from the
+        # moment at which a worker is ready.
         try:
             target = self._target(verifier)
             argument = pickle.dumps(claim)
@@ -216,7 +215,7 @@ class ProcessPool:
             return answer.value, answer.failure
 
     async def close(self) -> None:
-        # From now on, each worker process stops at the end of its check.
+        # Workers that run a check stop at its end.
         self._closed = True
         while self._idle:
             await self._idle.pop().stop()
@@ -230,8 +229,7 @@ class ProcessPool:
         return WorkerProcess(self._memory)
 
     async def _ready(self, worker: WorkerProcess, target: bytes, seconds: float) -> WorkerAnswer:
-        # Start `worker` and load the pickled verifier `target` in it, unless this is done. Return the answer, whose
-        # `failure` says why the verifier cannot be loaded. Raises `WorkerDied`.
+        # Without a claim, the process only loads the verifier; `failure` then says why it cannot.
         if target in worker.loaded:
             return WorkerAnswer(None, None, fit=True)
         if not worker.loaded:
@@ -256,8 +254,8 @@ class _ThreadMeter:
 
     @contextmanager
     def measuring(self) -> Iterator[list[float]]:
-        # Measure the `with` block. Its list gets the CPU seconds at the end, if they are known. They are not known if
-        # programs ended while several checks ran.
+        # The list gets the CPU seconds at the end. It stays empty if programs ended while several checks ran, since it
+        # is unknown which check had started them.
         cpu_seconds: list[float] = []
         self._running += 1
         self._begun += 1

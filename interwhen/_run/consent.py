@@ -32,7 +32,6 @@ def monitors_given(specs: MonitorSpec | Iterable[MonitorSpec]) -> Chosen:
 
 
 def monitors_of(records: Iterable[MonitorRecord], *, trust: bool = False) -> Chosen:
-    # With `trust`, this raises the errors of `load_monitors`.
     records = tuple(records)
     specs = [one.untrusted_spec for one in records if one.untrusted_spec is not None]
     specs = [spec for at, spec in enumerate(specs) if spec not in specs[:at]]
@@ -63,7 +62,6 @@ def monitors_named(text: str) -> Chosen:
 
 
 def model_of(header: Header, path: str, *, trust: bool) -> Model:
-    # Open the model that `header`, of the journal at `path`, names, if the user trusts the file. It gets no key.
     named = header.untrusted_model
     if named is None:
         raise JournalError(

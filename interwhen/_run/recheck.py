@@ -359,7 +359,7 @@ class _RecordedTrace:
 
 
 def _recorded_traces(journaled: Journaled) -> list[_RecordedTrace]:
-    # At least one.
+    # At least one, so that callers can take the last.
     with refusing_contradictions(journaled.path):
         return _traces(journaled)
 
@@ -386,7 +386,6 @@ def _traces(journaled: Journaled) -> list[_RecordedTrace]:
 
 
 def recorded_chunks(journaled: Journaled) -> dict[str, Sequence[Chunk]]:
-    # Equal texts have one entry.
     return {one.text: one.chunks for one in _recorded_traces(journaled)}
 
 
@@ -398,9 +397,8 @@ async def observe_recorded(
     until: float | None = None,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Result:
-    # No model is asked. The prompt, the think tags and the first phase are those of the run in `journaled`. At the time
-    # `until`, on the monotonic clock, the checks end, and the result is `Abstained`. `on_event` gets each event. Raises
-    # `UsageError` if supervision is switched off while there are `observers`.
+    # At the time `until`, on the monotonic clock, the checks end, and the result is `Abstained`. Raises `UsageError` if
+    # supervision is switched off while there are `observers`.
     header = journaled.header
     model = recorded_model(chunks, think_tags=header.think_tags)
     budgets = _budgets(until)

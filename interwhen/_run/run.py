@@ -190,8 +190,6 @@ def _prompt(prompt: str | Sequence[Message | Mapping[str, Any]]) -> str | tuple[
 class SyncRun:
     """A run for synchronous code. It wraps the run *inner*, which runs on an event loop in another thread."""
 
-    # With `uvloop`, entering the block raises `MissingExtraError` if uvloop is not installed.
-
     def __init__(self, inner: Run, *, uvloop: bool = False) -> None:
         self._inner = inner
         self._uvloop = uvloop
@@ -249,7 +247,7 @@ class SyncRun:
 
     def drain(self) -> Result:
         if self._loop is None:
-            next(self)  # raises
+            next(self)  # raises `UsageError`: the run was not entered
         assert self._loop is not None
         return self._loop.call(self._inner.drain)
 

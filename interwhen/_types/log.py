@@ -25,7 +25,7 @@ def log_info(event: str, **values: Any) -> None:
 
 
 def logs_info() -> bool:
-    # Tell whether `log_info` would pass an event on, so that a costly event is made only if it may be used.
+    # So that a costly event is made only if `log_info` would pass it on.
     return _structlog() is not None or _stdlib().isEnabledFor(_INFO)
 
 

@@ -210,8 +210,8 @@ DEFAULT_TEMPLATE = FeedbackTemplate(
 
 
 def leaks(violations: tuple[ViolationRecord, ...], answer: str) -> tuple[ViolationRecord, ...]:
-    # Return the violations whose inserted text contains `answer` as a whole word or number. Use it to audit a benchmark
-    # with known answers. A repair writes the right value by design, so a repair of the last step may be in the list.
+    # For the audit of a benchmark with known answers. A repair writes the right value by design, so a repair of the
+    # last step may be in the list.
     return tuple(violation for violation in violations if holds(violation.inserted, answer))
 
 

@@ -51,8 +51,6 @@ class Mention(msgspec.Struct, frozen=True, gc=False):
     """The possible values of the number, in a form of the monitor's choice."""
 
 
-# Tool calls.
-
 CallFormat = Literal[
     "tagged",
     "function_tag",
@@ -261,8 +259,7 @@ separators."""
 
 
 def quote(text: str, limit: int = QUOTE_LIMIT) -> str:
-    # Control characters, invisible characters and chat-template tokens become spaces, and double quotation marks become
-    # single ones. A longer text is cut.
+    # The quote may be written into the trace, where a chat-template token would act as one.
     clean = _joined("".join(" " if is_hidden(char) else char for char in text[: 4 * limit]))
     # Repeated until nothing changes: removing a token may join the text around it to a new token.
     while (stripped := _joined(_CONTROL.sub(" ", clean))) != clean:
@@ -276,8 +273,6 @@ def has_template_token(text: str) -> bool:
 
 
 def is_writable(repair: str) -> bool:
-    # Tell whether `repair` may be written into the trace. It must have at most `QUOTE_LIMIT` characters, and no control
-    # characters, invisible characters or chat-template tokens.
     return len(repair) <= QUOTE_LIMIT and not has_template_token(repair) and not any(map(is_hidden, repair))
 
 
@@ -290,6 +285,6 @@ def is_hidden(char: str) -> bool:
 
 
 def sha256(text: str) -> str:
-    import hashlib  # with OpenSSL, 3 ms
+    import hashlib  # loads OpenSSL, 3 ms
 
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -130,8 +130,6 @@ def verifier(
 class Ticket:
     """Holds the deadline of one check in a worker, and its cancellation, which comes from another thread."""
 
-    # The deadline is `seconds` from now.
-
     __slots__ = ("_callbacks", "_lock", "cancelled", "deadline")
 
     def __init__(self, seconds: float) -> None:
@@ -148,7 +146,7 @@ class Ticket:
         callback()
 
     def remove(self, callback: Callable[[], object]) -> None:
-        # Remove `callback`, which `add` got. It is not called after this method has returned.
+        # `callback` is not called after this method has returned.
         with self._lock:
             if callback in self._callbacks:
                 self._callbacks.remove(callback)
@@ -206,8 +204,7 @@ def note_work(worker: str, waited: float) -> None:
 
 
 def note_cluster_away(why: str) -> None:
-    # Record that the check runs on this machine because the cluster cannot be used; `why` is the reason. A worker pool
-    # calls it, in the context of the check.
+    # A worker pool calls it, in the context of the check, when the cluster cannot be used; `why` is the reason.
     note = _NOTE.get()
     if note is not None:
         note.cluster_away = why

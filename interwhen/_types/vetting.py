@@ -54,14 +54,12 @@ def prepare(*records: type) -> None:
 
 
 def require(label: str, value: object, kind: Any, hint: str = "correct it") -> None:
-    # `hint` says what to do.
     if not is_of(value, kind):
         raise UsageError(f"{label} must be {describe(kind)}, got {value!r:.200}: {hint}")
 
 
 def vetted(label: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    # A limit is a `Literal`, or a `Meta`. `label` stands before the name of the argument; after `--`, the name is
-    # written as an option of the command line.
+    # Checks the arguments whose annotation has a limit: a `Literal`, or a `Meta`.
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
         @wraps(function)
         def checked(*args: P.args, **given: P.kwargs) -> T:
@@ -101,7 +99,6 @@ REMOVED = {
 
 
 def require_known(label: str, names: Iterable[object], known: Sequence[str]) -> None:
-    # Raise `UsageError` if one of `names` is not in `known`. It says so if this option was removed.
     for name in names:
         if name in known:
             continue
@@ -209,9 +206,8 @@ def _needs_isinstance(kind: Any) -> bool:
 
 
 def fits(value: object, protocol: type) -> bool:
-    # Members of base classes and annotated attributes are not tested. It is faster than `isinstance`.
-    # CPython 3.11 collects the members of a protocol at each call of isinstance. That would be the slowest step at the
-    # start of a run.
+    # Members of base classes and annotated attributes are not tested. `isinstance` would be the slowest step at the
+    # start of a run: CPython 3.11 collects the members of a protocol at each call.
     return all(hasattr(value, name) for name in _members(protocol))
 
 

@@ -89,8 +89,7 @@ class _Rounds:
         self._found: dict[Arm, list[GradedAttempt]] = {arm: [] for arm in self.arms}
 
     async def run(self, number: int, order: Sequence[Arm]) -> Attempts:
-        # Let each arm (budget and strategy) in `order` attempt exercise `number`. Return all attempts so far. An
-        # attempt that was made earlier is taken over.
+        # `comparison.made` has the attempts from before an interruption, which are taken over.
         for arm in order:
             made = self._comparison.made.get((arm, number))
             if made is None:
@@ -128,8 +127,8 @@ async def run_in_turn(
     keep: Callable[[Mapping[str, Attempts]], None] | None = None,
     workers: WorkerPool | None = None,
 ) -> dict[str, Attempts]:
-    # Strategies, budgets, seed, time limit and number of exercises must be the same in all. The function `keep` is
-    # called with all attempts after each round.
+    # Strategies, budgets, seed, time limit and number of exercises must be the same in all: those of the first are
+    # used.
     first = next(iter(comparisons.values()))
     rounds = {name: _Rounds(comparison, model, workers) for name, comparison in comparisons.items()}
     arms = next(iter(rounds.values())).arms
@@ -157,15 +156,13 @@ class Attempts:
 
     @classmethod
     def pooled(cls, attempts: Iterable[Attempts]) -> Attempts:
-        # Join the attempts of several comparisons, which must have the same arms. The time is that of the longest.
+        # All must have the same arms. They ran in turn, so the longest time covers the others.
         each = tuple(attempts)
         by_arm = {arm: tuple(made for one in each for made in one.by_arm[arm]) for arm in each[0].by_arm}
         seconds = max(one.seconds for one in each)
         return cls(by_arm, sum(one.generated for one in each), sum(one.exercises for one in each), seconds)
 
     def report(self, subject: str, baseline: str) -> Report:
-        # Return a report with tables and a chart. `subject` is the text in its heading. Paired tests compare each
-        # strategy with the strategy `baseline` at the same budget.
         order = sorted(
             self.by_arm, key=lambda arm: (arm[0], -_right(self.by_arm[arm]), _tokens(self.by_arm[arm]), arm[1])
         )
@@ -225,8 +222,7 @@ def front(by_arm: Mapping[Arm, Sequence[GradedAttempt]]) -> list[Arm]:
 
 
 def paired_answers(base: Sequence[GradedAttempt], attempts: Sequence[GradedAttempt]) -> tuple[int, int]:
-    # Count the exercises that only `attempts` got right, and those that only `base` got right. Both have one attempt at
-    # each exercise, in the same order.
+    # Both must have one attempt at each exercise, in the same order.
     pairs = list(zip(base, attempts, strict=True))
     return sum(b.right > a.right for a, b in pairs), sum(b.right < a.right for a, b in pairs)
 
@@ -349,8 +345,8 @@ class AttemptRow(msgspec.Struct, frozen=True):
 class AttemptFile:
     """The file of attempts at *path*, one JSON object a line, so that a comparison can be interrupted and continued."""
 
-    # Attempts with other settings than `settings` are left as they are. An incomplete last line is removed from the
-    # file.
+    # Attempts with other settings stay in the file, unused. An interrupted write leaves an incomplete last line, which
+    # is removed.
 
     def __init__(self, path: Path, settings: RowSettings) -> None:
         self._path = path

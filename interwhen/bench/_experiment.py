@@ -49,7 +49,6 @@ class Experiment(Generic[A]):
     """The time limit: after this many minutes no further round begins, but at least one is counted."""
 
     def rounds(self) -> Iterator[tuple[int, list[A]]]:
-        # At least one counted round is run.
         rng = random.Random(self.seed)  # noqa: S311  (an order, not a secret)
         begun = time.monotonic()
         # No thread updates the line between two rounds: it would be measured, too.
@@ -62,8 +61,6 @@ class Experiment(Generic[A]):
                 progress.advance()
 
     async def run(self, measure: Callable[[A, int], Awaitable[T]]) -> dict[A, list[T]]:
-        # Call `measure` with each arm and the number of the round, in every round. Return the results of each arm,
-        # without those of warm-up rounds.
         by_arm: dict[A, list[T]] = {arm: [] for arm in self.arms}
         for number, arms in self.rounds():
             for arm in arms:
@@ -81,8 +78,6 @@ def observations(by_arm: Mapping[Any, Sequence[Any]]) -> tuple[dict[str, Any], .
     )
     return tuple(rows)
 
-
-# Commands.
 
 _EXTRAS = {"httptools": "fast", "uvloop": "fast", "starlette": "gateway", "uvicorn": "gateway", "openai": "openai"}
 
@@ -111,7 +106,6 @@ class Output:
     """Print the tables in Markdown."""
 
     def check(self, *, has_charts: bool) -> None:
-        # Without `has_charts`, `--plot` is refused.
         if self.plot is not None and not has_charts:
             raise UsageError("--plot needs a benchmark with charts, got one without; give --page for its tables")
         if self.plot is not None and find_spec("matplotlib") is None:
@@ -119,7 +113,7 @@ class Output:
         check_files(json=self.json, page=self.page, plot=self.plot)
 
     def keep(self, report: Report) -> None:
-        # Do nothing if there is none or it is `-`.
+        # Some benchmarks call it after each round, so that an interrupted measurement leaves a report.
         if self.json is None or str(self.json) == "-":
             return
         part = self.json.with_name(f"{self.json.name}.part")

@@ -57,8 +57,7 @@ def _accept(_claim: Claim) -> Verdict:
 
 
 def armed(count: int, *, mixed: bool = True) -> list[Monitor]:
-    # Return `count` monitors that do almost no work and pass everything. They read lines or, with `mixed`, lines,
-    # sentences, paragraphs and every 400 characters in turn.
+    # The monitors pass everything almost without work, so that the cost of the supervision itself is measured.
     triggers = _MIXED if mixed else (Lines(),)
     return [
         Monitor(name=f"m{number}", verifier=_accept, extractor=_extract, trigger=triggers[number % len(triggers)])
@@ -67,8 +66,7 @@ def armed(count: int, *, mixed: bool = True) -> list[Monitor]:
 
 
 async def read_raw(base_url: str, stream: str, transport: Transport) -> float:
-    # Read the bytes of `stream` from the server at `base_url` through `transport`, without decoding them. Return the
-    # CPU time that this took, in seconds.
+    # Without decoding, as the baseline of the other ways to read. Returns CPU seconds.
     body = msgspec.json.encode({"model": stream, "prompt": "", "stream": True})
     headers = {"content-type": "application/json", "accept": "text/event-stream"}
     begun = time.process_time()
@@ -80,8 +78,7 @@ async def read_raw(base_url: str, stream: str, transport: Transport) -> float:
 
 
 async def read_decoded(base_url: str, stream: str, transport: Transport) -> float:
-    # Read `stream` from the server at `base_url` as the chunks of a model, without supervision. Return the CPU time
-    # that this took, in seconds.
+    # Decoded to chunks, without supervision. Returns CPU seconds.
     model = CompletionsModel(base_url, stream, transport=transport)
     begun = time.process_time()
     opened = await model.stream(Request(""))
@@ -92,8 +89,7 @@ async def read_decoded(base_url: str, stream: str, transport: Transport) -> floa
 
 
 async def read_supervised(base_url: str, stream: str, transport: Transport, monitors: Sequence[Monitor]) -> float:
-    # Read `stream` from the server at `base_url` through a run with `monitors`. Return the CPU time that this took, in
-    # seconds.
+    # Returns CPU seconds.
     model = CompletionsModel(base_url, stream, transport=transport)
     begun = time.process_time()
     async with run(model, "", monitors=monitors) as supervised:
@@ -213,7 +209,7 @@ class CloseTiming(msgspec.Struct, frozen=True):
 
 
 async def interrupt_once(base_url: str, rate: float, delay: float, transport: Transport) -> CloseTiming:
-    # The stream has `rate` chunks a second.
+    # `rate` is in chunks a second, and `delay` in seconds.
     refuted_at = 0.0
 
     @verifier(name="refute", worker="async")
@@ -240,7 +236,7 @@ def _peak_mb(url: str, arm: str, transport: TransportName, chunks: int) -> float
 
 
 def print_peak(url: str, arm: str, transport: TransportName, chunks: int) -> None:
-    # With the `arm` `raw`, only the bytes are read; with another one, three monitors watch.
+    # Runs in a process of its own (`_peak_mb`), so that the peak is that of one arm.
     import resource
 
     async def once() -> None:

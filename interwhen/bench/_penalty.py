@@ -359,7 +359,6 @@ def _waits(flows: Sequence[Flow]) -> tuple[Point, ...]:
 
 
 def _over_time(flows: Sequence[Flow], width: float, q: float) -> tuple[Point, ...]:
-    # The gap is the `q` quantile of the gaps of `flows` in an interval of `width` seconds around this time.
     bins: list[list[float]] = [[] for _ in range(_BINS)]
     for flow in flows:
         for at, gap in zip(flow.arrivals[1:], flow.gaps, strict=True):
@@ -392,7 +391,6 @@ def fork_rows(flows: Sequence[Flow]) -> list[Row]:
 
 
 async def run_sweep(setup: Setup, axis: Axis, values: Sequence[int] = ()) -> Report:
-    # By default, `values` are those of `VALUES`.
     chosen = tuple(dict.fromkeys(values)) or VALUES[axis]
     if setup.chosen and axis in ("verifier-latency", "polls", "monitors"):
         raise UsageError(
@@ -592,7 +590,6 @@ async def penalty(
 
 
 def read_values(text: str) -> tuple[int, ...]:
-    # Empty parts are skipped.
     try:
         return tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError as error:

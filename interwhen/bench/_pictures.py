@@ -18,7 +18,7 @@ _COLORS = ("#2a78d6", "#d9622b", "#18794e", "#8e4ec6", "#ad7f58", "#0d74ce", "#c
 
 
 def draw(report: Report, path: Path) -> None:
-    # Draw the charts of `report` into the file `path`. Its suffix selects the format (`.png`, `.svg`, `.pdf`).
+    # The suffix of `path` selects the format (`.png`, `.svg`, `.pdf`).
     try:
         from matplotlib.figure import Figure
         from matplotlib.ticker import LogLocator, MaxNLocator
@@ -71,7 +71,7 @@ def _draw_series(axes: Any, series: Series) -> None:
     )
 
 
-# Charts as SVG.
+# Charts as SVG, without matplotlib, for HTML pages.
 
 _WIDTH, _HEIGHT = 640, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 16, 44
@@ -92,7 +92,6 @@ class _Axis(msgspec.Struct, frozen=True):
 
     @classmethod
     def over(cls, values: Sequence[float], start: float, end: float, *, is_log: bool, is_whole: bool = False) -> _Axis:
-        # A logarithmic axis (`is_log`) ignores values that are not positive.
         shown = [value for value in values if value > 0 or not is_log] or [1.0]
         low, high = min(shown), max(shown)
         if low == high:

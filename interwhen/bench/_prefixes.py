@@ -89,8 +89,7 @@ class CacheMonitor:
         return counters_in(response.text) if response.is_success else None
 
     async def hits_since(self, before: CacheCounters | None, prompt: int) -> int | None:
-        # Return the hits of the one request since `before`, which had `prompt` tokens. `None` without `before`, if
-        # other requests were counted, too, or if the counters do not grow by `prompt` in 30 s.
+        # `None` if the hits are not known: for example, the server counted other requests, too.
         if before is None:
             return None
         # vLLM counts a step of its engine after it has sent the tokens of this step.
@@ -103,7 +102,7 @@ class CacheMonitor:
 
 
 def context_of(rng: random.Random, size: int) -> str:
-    # With a number by the seed, a second measurement would find the contexts of the first one in the server's cache.
+    # With a number from `rng`, a second measurement would find the contexts of the first one in the server's cache.
     lines = [f"Report {10**8 + secrets.randbelow(9 * 10**8)}."]
     while sum(map(len, lines)) + len(lines) < size:
         lines.append(f"{rng.choice(_NAMES)} counts {rng.randint(10, 999)} crates and {rng.randint(10, 999)} boxes.")
@@ -111,8 +110,7 @@ def context_of(rng: random.Random, size: int) -> str:
 
 
 async def first_token(model: Model, text: str, arm: Arm, counters: CacheMonitor | None = None) -> FirstToken:
-    # In the arm `warm`, the prefix of the prompt is sent ahead of time. Without a token, the time is that of the whole
-    # run.
+    # The arm `warm` sends the prefix of the prompt ahead of time.
     precomputer = Precomputer(Store(MemoryShelf()), model, producers=[producer.prefixes()], debounce=0.0)
     ref = await precomputer.add("context", {"text": text}, kinds=("prefixes",) if arm == "warm" else ())
     await precomputer.work()

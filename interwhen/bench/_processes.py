@@ -38,9 +38,7 @@ class Helper(NamedTuple):
 
 @contextmanager
 def child(command: Sequence[str], address: str, **environment: str) -> Iterator[Helper]:
-    # Run `command` until the end of the block, and then kill it. Yield the process with its URL. The regex `address`
-    # finds the URL (its first group) in the first line of the output. `environment` is added to the environment
-    # variables.
+    # The first line of its output must have the URL, as the first group of the regex `address`.
     process = subprocess.Popen(  # noqa: S603  (a command of this package)
         command,
         stdin=subprocess.PIPE,
@@ -69,7 +67,7 @@ def child(command: Sequence[str], address: str, **environment: str) -> Iterator[
 
 @contextmanager
 def pinned(*, last: bool = False) -> Iterator[None]:
-    # Threads and processes that it starts in the block do the same. On a system without this, nothing changes.
+    # Run this thread on one core, with the threads and processes that it starts in the block, where the system can.
     if not _CORES:
         yield
         return
@@ -93,7 +91,6 @@ def open_transport(name: TransportName) -> Transport:
 
 
 def memory_of(pid: int | None = None) -> Memory:
-    # A field that is not known is `None`.
     try:
         lines = Path(f"/proc/{pid or 'self'}/status").read_text(encoding="ascii", errors="replace")
     except OSError:
@@ -103,7 +100,7 @@ def memory_of(pid: int | None = None) -> Memory:
 
 
 def cpu_seconds_of(pid: int) -> float | None:
-    # `None` if there is no such process, or if the system does not report it.
+    # Fields 14 and 15 of proc(5) `stat`: the user and system time, in clock ticks.
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -92,7 +92,7 @@ class Chart(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def is_whole(self) -> bool:
-        # Whether the horizontal axis is linear and its values are whole numbers. Then its ticks are, too.
+        # Then the ticks of the horizontal axis are whole numbers, too.
         return not self.log_x and all(x == round(x) for series in self.series for x, _ in series.points)
 
 

@@ -80,8 +80,7 @@ def mean_of(values: Sequence[float], unit: str = "") -> Estimate:
 
 
 def paired(before: Sequence[float], after: Sequence[float], unit: str = "") -> tuple[Estimate, Estimate]:
-    # The parameters `before` and `after` have one value for each pair, at least one. The percentage of a pair is
-    # relative to its `before`, and 0 if that is 0.
+    # Returns what is added, as the mean over the pairs: in `unit`, and in percent of `before`.
     added = [late - early for early, late in zip(before, after, strict=True)]
     shares = [more / early * 100 if early else 0.0 for more, early in zip(added, before, strict=True)]
     return mean_of(added, unit), mean_of(shares, "%")

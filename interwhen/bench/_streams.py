@@ -114,8 +114,7 @@ class OpenSource:
 
 @asynccontextmanager
 async def open_source(source: Source, seed: int = 0) -> AsyncIterator[OpenSource]:
-    # `seed` is the seed of the requests. A replay starts a separate process, and pins this thread to one core if it
-    # can.
+    # A replay starts a separate process, and pins this thread to one core if the system can.
     match source:
         case ReplayedFile():
             async with _replayed(source, seed) as opened:
@@ -232,9 +231,6 @@ class ForkTimer(ModelWrapper):
             self.forks.append((asked, time.perf_counter() - self.begun))
 
 
-# One measured run.
-
-
 class Flow(msgspec.Struct, frozen=True, kw_only=True):
     """The measurements of one run. Points in time are seconds since the run began; durations are in seconds."""
 
@@ -322,7 +318,7 @@ async def read_supervised(model: Model, request: Request, monitors: Sequence[Mon
 
 
 def _why_not(result: Result) -> str:
-    # Return why the run with `result` does not count: interrupted, abstained or failed. Empty if it counts.
+    # Why the run does not count in the measurement; empty if it does.
     acted = [violation for violation in result.violations if violation.interrupted]
     if acted:
         return f"interrupted by {acted[0].monitor}: {acted[0].why}"
@@ -351,9 +347,6 @@ def passing(
     forks: bool = False,
     fork_tokens: int = 32,
 ) -> list[Monitor]:
-    # The verifiers wait in a task or in a thread, as `waiting` says. The monitors in turn read sentences, lines, every
-    # 400 characters and paragraphs; with `poll_chars`, all of them check every `poll_chars` characters. With `forks`,
-    # each monitor asks the model for up to `fork_tokens` tokens per segment.
     return [
         Monitor(
             name=f"m{number + 1}",
@@ -391,8 +384,7 @@ def _read_reply(_reply: str, segment: Segment) -> Iterator[Claim]:
 
 
 async def record_streams(source: Source, path: Path, seed: int = 0) -> int:
-    # Read one stream for each request of `source`, and append its recording to the file at `path`. Return the number of
-    # streams.
+    # Appends one recording for each request of `source` to the file at `path`.
     async with open_source(source, seed) as opened:
         for number, (model, _) in enumerate(opened.asked):
             _, request = opened.pair(number)

@@ -127,8 +127,6 @@ SHIPPED: Mapping[str, Callable[..., Iterable[Exercise]]] = {"hub": hub, "jsonl":
 
 
 def reader(pattern: str) -> Callable[[str], str | None]:
-    # Text up to the last `</think>`, and from a `<think>` that is not closed, is ignored. The function returns `None`
-    # without an answer. Raises `UsageError` if `pattern` is no regex with a group.
     compiled = _compiled("answer", pattern)
 
     def read(text: str) -> str | None:

@@ -133,9 +133,6 @@ def _contract(base_url: str | None, model: str, *, json: bool) -> int:
     return _exits.OK if report.is_kept else _exits.BROKEN
 
 
-# The journals.
-
-
 def _configured() -> JournalSettings | None:
     """Return the settings of journals in ``interwhen.toml`` or the environment.
 
@@ -143,7 +140,7 @@ def _configured() -> JournalSettings | None:
     """
     try:
         from interwhen.gateway._config import load_config
-    except ImportError:  # the gateway is not installed
+    except ImportError:
         return None
     try:
         return load_config({}).journal

@@ -82,7 +82,6 @@ class ProgressLine:
             _blocks.remove(self)
 
     def to(self, done: int, note: str = "") -> None:
-        # `note` follows the counts.
         self._done, self._note = done, note
         self._show()
 
@@ -95,7 +94,6 @@ class ProgressLine:
         self.to(done, note)
 
     def advance(self, note: str = "") -> None:
-        # `note` follows the counts.
         self.to(self._done + 1, note)
 
     def clear(self) -> None:
@@ -106,7 +104,6 @@ class ProgressLine:
                 self._is_drawn = False
 
     def line(self) -> str:
-        # The time is an estimate of what is left; while that cannot be estimated, the time since the start.
         seconds = self._clock() - self._begun
         done, total = self._done, self._total
         parts = [self._verb]
@@ -147,7 +144,6 @@ class ProgressLine:
 
 
 def each(items: Iterable[T], verb: str, *, ticks: bool = True) -> Iterator[T]:
-    # `verb` and `ticks` are those of ProgressLine.
     total = len(items) if isinstance(items, Sized) else None
     with ProgressLine(verb, total, ticks=ticks) as progress:
         for item in items:
@@ -156,7 +152,6 @@ def each(items: Iterable[T], verb: str, *, ticks: bool = True) -> Iterator[T]:
 
 
 def note(line: str) -> None:
-    # With `--quiet`, print nothing.
     if not is_quiet():
         say(line)
 

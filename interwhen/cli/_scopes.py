@@ -23,7 +23,7 @@ _START_SECONDS = 60.0
 
 
 def scopes_of(plugins: list[registry.Plugin]) -> list[tuple[registry.Plugin, str]]:
-    # Return each of `plugins` with `loaded` and `error`, and its scope; `?` if it cannot be imported.
+    # One process imports all of them, until an import hangs or ends it. The next process goes on after that one.
     scoped: list[tuple[registry.Plugin, str]] = []
     while rest := plugins[len(scoped) :]:
         names = [f"{each.distribution}/{each.name}" if each.distribution else each.name for each in rest]

@@ -42,13 +42,12 @@ def joined(text: str) -> str:
 
 
 def one_line(text: str, limit: int = 160) -> str:
-    # Control characters are escaped as in `visible`, and newlines are shown as `⏎`.
     shown = visible(text[: limit + 1]).replace("\n", "⏎")
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
 def as_json(value: object) -> str:
-    # Encode `value` as one line of JSON without control characters, so that it is safe to print on a terminal.
+    # One line that is safe to print on a terminal: its control characters are escaped.
     return json_safe(to_json(value).decode())
 
 

@@ -89,7 +89,6 @@ def block_source(
 
 
 def doubtful_source(segment: Segment, doubt: str) -> Source:
-    # Return the claim for all of `segment`, which is not checked because of `doubt`.
     return Source(key=doubt, span=segment.span, code="", starts=(), doubt=doubt)
 
 

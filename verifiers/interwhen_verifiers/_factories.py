@@ -45,7 +45,6 @@ def task_monitor(
     trigger: Lines = Lines(),  # noqa: B008 (a frozen value)
     recognizer: Recognizer | None = None,
 ) -> Monitor:
-    # The parameters are those of `Monitor`; `tracker` is its extractor.
     return Monitor(
         name=name,
         trigger=trigger,

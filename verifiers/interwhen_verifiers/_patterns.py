@@ -70,14 +70,12 @@ Find: TypeAlias = Callable[[str, str], Place | None]
 
 
 def search_by_re(pattern: str, text: str) -> Place | None:
-    # Return the first match of `pattern` in `text` by `re`; `None` if there is none. This may take exponential time.
+    # This may take exponential time.
     match = re.search(pattern, text)
     return None if match is None else Place(*match.span())
 
 
 def search(claim: PatternClaim, find: Find) -> Verdict:
-    # The first pattern of the list that matches decides. If a pattern that must be absent matches only the normal form
-    # of the text, the verdict is `Unknown`.
     for pattern, name in zip(claim.patterns, claim.names, strict=True):
         place = find(pattern, claim.text)
         if place is None:

@@ -139,7 +139,6 @@ class _Translation:
         """The groups around this place, outermost first: the whole pattern, then each open bracket."""
 
     def run(self) -> str:
-        # Return the pattern for RE2. Raises `_InexpressibleError` if RE2 cannot express it.
         pattern = self._pattern
         while self._at < len(pattern):
             char = pattern[self._at]
@@ -165,7 +164,6 @@ class _Translation:
         return "".join(self._written)
 
     def _vet(self, char: str) -> None:
-        # Raise `_InexpressibleError` if `char` cannot follow what comes before it outside of a set.
         if self._tails[-1].is_ended and char not in ")|":
             raise _InexpressibleError  # something may follow the end of the text
         if self._is_place and char in "*+?{":
@@ -173,7 +171,7 @@ class _Translation:
         self._is_place = char in "^$" or (char == "\\" and self._pattern[self._at : self._at + 1] in tuple("AZbB"))
 
     def _escape(self, *, inside: bool) -> None:
-        # Translate what follows a backslash to RE2's syntax. `inside`: it stands in a set (`[...]`).
+        # `inside`: the backslash stands in a set (`[...]`).
         char = self._take()
         kind = _CLASSES.get(char.lower())
         if kind is not None:
@@ -215,7 +213,6 @@ class _Translation:
         self._written.append(rf"\x{{{text}}}")
 
     def _set(self) -> None:
-        # Raises `_InexpressibleError` if RE2 would read it in another way.
         self._written.append("[")
         if self._next("^"):
             self._written.append("^")
@@ -319,8 +316,7 @@ _SECONDS = 2.5
 
 
 def problems_of(patterns: Iterable[str]) -> dict[str, str]:
-    # Raises `UsageError` if a process of its own, which compiles the patterns that RE2 cannot express, fails or takes
-    # too long.
+    # Python alone can judge what RE2 cannot express. A process with a time limit does so, as compiling may take long.
     other = sorted(pattern for pattern in set(patterns) if linear(pattern) is None)
     if not other:
         return {}

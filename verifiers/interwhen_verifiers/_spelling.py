@@ -55,8 +55,7 @@ class Skeleton:
 
     def find(self, word: str) -> Disguise | None:
         # In disguise, letters are replaced by characters that look like them, or up to three signs or spaces are
-        # between them. Case is ignored. The result is `None` if `word` does not stand there as a separate word, or is
-        # too short.
+        # between them. Case is ignored, and `word` must stand there as a separate word.
         sought = look_of(word)
         if len(sought) < SHORTEST:
             return None
@@ -89,8 +88,8 @@ class Skeleton:
 
 @lru_cache(maxsize=4096)
 def look_of(word: str) -> str:
-    # Return the letters and digits of `word`, each replaced by a Latin letter that it looks like, if any. They are in
-    # lower case. The signs `|!@$` are replaced, too. Other characters are left out.
+    # Each letter, digit and sign of `|!@$` becomes the Latin letter that it looks like, if any. Other characters are
+    # left out.
     return _letters(word)
 
 

@@ -230,8 +230,7 @@ _NO_PROBLEM = Problem(None, PLAIN)
 
 
 def read_task(task: Task) -> Problem:
-    # The computation is left out if `task` asks for anything else, too. Announcements are read in the last `MAX_PROMPT`
-    # characters.
+    # The problem has no computation if the prompt asks for anything else, too.
     text = task.text
     return read_problem(task.question, text[-MAX_PROMPT:], values_in(normalize(text[-MAX_GIVEN:]).text))
 
@@ -241,7 +240,6 @@ async def prepare(task: Task) -> Problem:
 
 
 def begin(prepared: Problem | None) -> State:
-    # `prepared` is what the prompt asks for and announces, if anything.
     problem = prepared or _NO_PROBLEM
     return State(problem, problem.setting)
 
@@ -331,8 +329,7 @@ def _goes_on(state: State, segment: Segment) -> bool:
 
 
 def extract(segment: Segment) -> Iterator[Equation]:
-    # Text after the first `MAX_PARTS` parts, and a relation in a sentence of more than `MAX_SEGMENT` characters, is not
-    # read and gives a claim without sides.
+    # What is too long to be read gives a claim without sides, whose verdict is `Unknown`.
     parts, rest = _first_parts(segment)
     for part in parts:
         yield from _equations(part, None)
@@ -397,7 +394,7 @@ def _false_in_signs(tokens: list[Token], chains: list[Chain], state: State, text
 
 
 def _is_false(chain: Chain, problem: Problem | None = None, setting: Setting = PLAIN) -> bool:
-    # With `problem`, other arithmetic and the prompt may explain it.
+    # With `problem`, an equation that other arithmetic or the prompt may explain does not count as false.
     for relation, (left, right) in zip(chain.links, pairwise(chain.sides), strict=True):
         match compare(left, right, relation=relation, doubt=chain.doubt, setting=setting, rounding="shown-digits"):
             case Differs(value=value):
@@ -430,7 +427,7 @@ def _parts(segment: Segment) -> Iterator[Segment]:
 
 
 def _continued(state: State, segment: Segment, before: str, rejection: str) -> Iterator[Equation]:
-    # A statement across both that cannot be read gives an unread claim.
+    # `segment` continues the line `before`. A statement across both that cannot be read gives an unread claim.
     source = _Source(_read(segment.text).normalized, len(before))
     text = before + source.normalized.text
     tokens = tokenize(text)
@@ -534,8 +531,8 @@ def _context(state: State, chain: Chain, text: str, steps: _Steps | None) -> tup
 
 
 def _answers(state: State, segment: Segment, before: str, asked: Node) -> tuple[State, list[Claim]]:
-    # Read the answer to `asked` in `segment`, a line that continues the text `before`. Return the state with what it
-    # states, and the claims for a value outside of equations, and for text after the answer that may change it.
+    # `segment` continues the text `before`. The claims are for a value outside of equations, and for text after the
+    # answer that may change it.
     if len(segment.text) > MAX_SEGMENT:
         unclear = state.stated._replace(is_unclear=True)
         return state._replace(stated=unclear), [_unread(segment.span, _CHANGES)] if unclear.value is not None else []
@@ -596,7 +593,8 @@ def _values(sides: Iterable[Side]) -> tuple[str, ...]:
 
 def _judge(claim: Equation, problem: Problem, rounding: Rounding) -> Verdict:
     if is_identity(claim.sides, claim.links):
-        # A trivial one is no claim, so this one has a doubt. Text that is not read has no sides, and a doubt.
+        # An identity is a claim only if it has a doubt. Text that is not read comes here, too: it has no sides, and a
+        # doubt.
         why = claim.doubt or next((side.doubt for side in claim.sides if side.doubt), "it states nothing")
         return Unknown(why, excused=claim.excused)
     unclear = ""

@@ -105,7 +105,7 @@ def answer_in(reply: Reply, *, boxed: bool) -> str | None:
 
 
 def confidence_in(tokens: Sequence[ScoredToken], size: int) -> float | None:
-    # The result is `None` without such tokens.
+    # Only the tokens of the answer count: those that begin in its `size` characters.
     scores: list[float] = []
     at = 0
     for token in tokens:

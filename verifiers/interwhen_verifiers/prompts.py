@@ -227,7 +227,6 @@ def tool_instructions(action: Action = "refuse") -> PromptMonitor:
 
 
 def find_instructions(text: PromptText) -> Iterator[PromptFinding]:
-    # If no element around it is found, the finding is all text from its line on.
     normal = normalize(text.text)
     for why, pattern, ordered in _TO_MODELS:
         for match in pattern.finditer(normal.text):
@@ -248,9 +247,8 @@ def _is_order(text: str, start: int) -> bool:
 
 
 def _block(text: str, start: int, end: int) -> tuple[int, int]:
-    # Return the range of the nearest element (`<name>...</name>`) around the match from `start` to `end`. It is
-    # searched for in the last 2,000 characters before the match. An element that is not closed ends with the text.
-    # Without an element, the range is from the start of the line to the end of the text.
+    # The nearest element (`<name>...</name>`) around the match, closed or not. Without one, all text from the line of
+    # the match on.
     for tag in reversed(list(_TAG.finditer(text, max(0, start - 2000), start))):
         close = text.find(f"</{tag['name']}>", tag.end())
         if close < 0 or close >= end:

@@ -229,7 +229,6 @@ class _Text:
         """
         field = self.fields.get(value)
         if field is not None:
-            # A record after a call that used the value may only repeat what the agent said.
             return Source(self.at, self.who, True, f"{field}: {value}") if self.at < sent else None
         start = _whole(self.lower, value)
         if start is None:

@@ -194,13 +194,11 @@ class Before:
 
 
 def start(given: Given | None) -> Before:
-    # `given` are the tests of the task; `None` if there is no task.
     return Before(given or Given())
 
 
 def step(before: Before, segment: Segment) -> tuple[Before, Iterable[Source]]:
-    # A block in another language, or one that quotes the task, has no claim. A block that is too long has a claim with
-    # a doubt.
+    # A block that only quotes code of the task has no claim.
     if len(segment.text) > LONGEST:
         return before, (doubtful_source(segment, f"a block of more than {LONGEST:,} characters is not read"),)
     block = read_block(segment.text)

@@ -67,7 +67,7 @@ def regex(
 
 
 def _occurs(patterns: tuple[str, ...]) -> Occurs | None:
-    # Return a function that tells by RE2 whether one of `patterns` may match; `None` if RE2 cannot express one.
+    # Where the function says no, the verdict must be a pass, so it leaves out `\b`, which RE2 knows only for ASCII.
     known = [compiled for pattern in patterns if (compiled := linear(pattern, without_borders=True)) is not None]
     if len(known) < len(patterns):
         return None

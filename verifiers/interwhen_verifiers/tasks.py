@@ -154,7 +154,7 @@ def gsm_symbolic(*, count: int, seed: int) -> Iterator[Exercise]:
 
 
 def _ordered(expression: str) -> str:
-    # Add 30. What is the result?``.
+    # Return a text such as `Start with 12. Add 30. What is the result?`.
     first, _, rest = expression.partition(" ")
     orders = " ".join(f"{_ORDERS[sign]} {number}." for sign, number in _TERM.findall(rest))
     return f"Start with {first}. {orders} What is the result?"
@@ -173,8 +173,7 @@ def _said(text: str) -> str | None:
 
 
 def read_expression(text: str) -> str | None:
-    # Return the expression after the last "Answer:", up to an equality sign; `None` if there is none. It has at most
-    # 200 characters: numbers, brackets and the operators `+ - * /`, but no `**` or `//`, since the grader evaluates it.
+    # The grader evaluates the expression, so it may have only numbers, brackets and the operators `+ - * /`.
     said = (_said(text) or "").partition("=")[0].replace("\u00d7", "*").replace("\u2212", "-").replace("\u00f7", "/")
     said = " ".join(said.strip("` $.").split())
     if not _EXPRESSION.fullmatch(said) or "**" in said or "//" in said or not any(map(str.isdigit, said)):
@@ -183,7 +182,6 @@ def read_expression(text: str) -> str | None:
 
 
 def read_moves(text: str) -> str | None:
-    # The result is `infeasible` if that word is there, and `None` if there are no moves or no "Answer:".
     said = _said(text)
     if said is None:
         return None

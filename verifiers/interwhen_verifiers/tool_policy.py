@@ -97,8 +97,6 @@ class Rule:
         return not self.tools or tool in self.tools
 
     def judge(self, call: Call[Any]) -> Verdict | None:
-        # Return the verdict of the rule on `call`; `None` if the rule does not apply. It is `Unknown` if the rule asks
-        # by `call[name]` for an argument that the call does not have.
         try:
             ruling = self.function(call)
         except MissingArgumentError as error:
@@ -132,14 +130,11 @@ class Policy(Generic[StateT]):
 
     def before(self, *tools: str, says: str) -> Callable[[RuleFunction], RuleFunction]:
         # A monitor of `tool_policy(..., on="results")` does not ask such rules. `says` is the sentence of the policy.
-        # The function returns a verdict, or `None` if the rule does not apply. Raises `UsageError` if `says` is empty,
-        # or if another rule has the function's name.
         return self._adding(tools, says, "before")
 
     def after(self, *tools: str, says: str) -> Callable[[RuleFunction], RuleFunction]:
-        # What the tool returned is `call.result.result` as text, and `call.result.value` decoded from JSON. A monitor
-        # of `tool_policy` asks such rules only with `on="results"`. `tools`, `says` and the errors are those of
-        # `before`.
+        # Only a monitor of `tool_policy(..., on="results")` asks such rules. What the tool returned is
+        # `call.result.result` as text, and `call.result.value` decoded from JSON.
         return self._adding(tools, says, "after")
 
     def for_call(self, tool: str, moment: Moment) -> tuple[Rule, ...]:
@@ -212,7 +207,7 @@ def _function(rule: WrittenRule, written: WrittenPolicy, situations: _Situations
 class _Situations:
     """Builds the facts that written rules judge: the call, the state, earlier calls and the conversation."""
 
-    # It caches the last result.
+    # It keeps the last result, because several rules may judge the same call.
 
     def __init__(self, written: WrittenPolicy) -> None:
         self._now = written.now
@@ -290,8 +285,6 @@ class Ruled(Claim):
 
 
 def judge(policy: Policy[Any], call: Call[Any], moment: Moment = "before") -> Verdict:
-    # A violation has the reasons of all broken rules, cut to 600 characters. If no rule is broken, the verdict is
-    # `Unknown` if any rule is undecided, else a pass. Raises `RuntimeError` as `Rule.judge` does.
     broken: list[tuple[Rule, Violation]] = []
     unclear: list[str] = []
     kept: list[str] = []

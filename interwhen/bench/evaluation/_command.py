@@ -167,9 +167,6 @@ def evaluate(
     return run_to_end(main, "to continue: run the same command again")
 
 
-# What is shown.
-
-
 def describe(progress: Progress) -> str:
     """Return what the progress line says of *progress* beside the counts of rows and the time."""
     failed = f", {len(progress.left)} rows failed" if progress.left else ""

@@ -199,8 +199,7 @@ class Evaluation:
             await anyio.lowlevel.checkpoint()
 
     def _rows(self) -> Iterator[PromptRow]:
-        # Rows that have one are counted in the progress. Opens and closes the files of the shards. Raises `UsageError`
-        # if a row or a file cannot be read.
+        # The rows without a result. On the way, the files of the shards are opened (`done`) and closed (`_close`).
         size, current, done = self.results.manifest.shard_size, -1, frozenset[int]()
         for row in self.prompts.rows():
             shard = row.number // size
@@ -220,7 +219,7 @@ class Evaluation:
         self._close(current)
 
     def _close(self, shard: int) -> None:
-        # At zero, its file is closed at the next flush. A shard that is not worked on is ignored.
+        # One open row of `shard` has ended, or all of its rows are read. At zero, the next flush closes its file.
         if shard in self._open_rows:
             self._open_rows[shard] -= 1
             if not self._open_rows[shard]:

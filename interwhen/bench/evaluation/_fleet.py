@@ -69,7 +69,7 @@ class Endpoint(EndpointReport, kw_only=True):
     """The time of the last decrease. Runs that began before it say nothing about the new limit."""
 
     def has_room(self, now: float) -> bool:
-        # After a failure, one run at a time may.
+        # After a failure, one run at a time tries the server.
         if now < self.rests_until:
             return False
         return self.busy < (1 if self._in_a_row else max(1, int(self.limit)))
@@ -83,9 +83,8 @@ class Endpoint(EndpointReport, kw_only=True):
         self.busy += 1
 
     def end(self, begun: float, now: float, first_token: float | None) -> None:
-        # The run began at the time `begun`, and `first_token` is the time to its first token, in seconds. After a slow
-        # first token, the limit shrinks, unless it has shrunk since `begun`. In other cases, it grows if it was used
-        # up.
+        # `first_token` is the time to the first token, in seconds. A slow one shrinks the limit by a factor; else it
+        # grows by about one per `limit` runs, if it was used up.
         used_up = self.busy >= int(self.limit)
         self.busy -= 1
         self.runs += 1
@@ -112,7 +111,7 @@ class Endpoint(EndpointReport, kw_only=True):
             self.rests_until = max(self.rests_until, now + min(after, _LONGEST_REST))
 
     def fail(self, now: float, error: ModelError) -> None:
-        # The server gets no run during the pause of a model after so many failures in a row.
+        # The server rests for the pause that a model makes before a retry, after so many failures in a row.
         self.busy -= 1
         self.failures += 1
         self._note(now, str(error))
@@ -156,8 +155,7 @@ class Fleet:
             )
 
     async def take(self) -> Endpoint:
-        # Count the run as begun, and return the server. Raises `UsageError` if all servers have failed or refused for
-        # `patience` seconds. A server with a running run does not count as one that fails.
+        # Counts the run as begun, so the caller must report its end to the server. Raises `UsageError` as `_vet` does.
         while True:
             now = self.clock()
             self._vet(now)
@@ -188,7 +186,6 @@ class Fleet:
 
 
 def read_endpoint(text: str, *, limit: float, most: float) -> Endpoint:
-    # `limit` is the first limit of simultaneous runs, `most` the largest one.
     url, sign, written = text.rpartition("=")
     if not sign or ("?" in url and not written.replace(".", "", 1).isdecimal()):  # an equal sign of a query
         url, written = text, "1"

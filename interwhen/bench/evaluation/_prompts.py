@@ -134,7 +134,7 @@ class _RowReader:
         self.digest = f"{prompt_field} {answer_field} {answer_pattern}"
 
     def row(self, number: int, raw: Mapping[str, Any], where: str) -> PromptRow:
-        # Convert `raw`, a mapping of fields, to row `number`. The text `where` is its place for messages.
+        # `where` names the place of the row in error messages.
         if self._fields["prompt"] not in raw:
             raise UsageError(
                 f"{where} must have the field {self._fields['prompt']!r}, got {', '.join(map(str, raw)) or 'no field'};"
@@ -169,8 +169,7 @@ def _from_file(spec: str, raw_rows: Callable[[str], _RawRows], read: _RowReader,
 
 @contextmanager
 def _opened(spec: str) -> Iterator[IO[bytes]]:
-    # Raises `UsageError` if it cannot be opened, or read in the block, and `MissingExtraError` for a URL without
-    # fsspec.
+    # An error that reading raises in the block becomes a `UsageError`, too.
     try:
         if "://" in spec:
             try:

@@ -73,8 +73,7 @@ class ResultTail:
         self._read = {Path(place) / shard_name(number): 0 for number in range(shards)}
 
     def rows(self) -> Iterator[ResultRow]:
-        # Yield the rows that were added since the last call; at the first call, all rows. An incomplete last line of a
-        # file is left for a later call.
+        # At the first call, all rows. `rows_after` leaves an incomplete last line for a later call.
         for path, offset in self._read.items():
             for row, end in rows_after(path, offset):
                 self._read[path] = end
@@ -88,8 +87,7 @@ async def run_on_ray(
     tasks: int | None = None,
     on_progress: Callable[[Progress], None] = lambda _progress: None,
 ) -> EvaluationEnd:
-    # At most `tasks` run at the same time; `None`: one for each CPU of the cluster. Without `address`, Ray takes a
-    # running cluster or starts one here. `on_progress` is called about once a second with the progress of all tasks.
+    # Without `address`, Ray takes a running cluster or starts one here. `on_progress` is called about once a second.
     prompts = settings.open_prompts()
     # The manifest is written, or compared, before any task starts.
     with Results(settings.out, settings.manifest(prompts)):
@@ -105,7 +103,6 @@ async def run_on_ray(
 
 @contextmanager
 def _connected(address: str | None) -> Iterator[Any]:
-    # A connection that the caller has is used, and left open.
     try:
         import ray
     except ImportError as error:
@@ -128,7 +125,7 @@ def _connected(address: str | None) -> Iterator[Any]:
 
 
 def _vet_address(address: str | None) -> None:
-    # Raise `OSError` if nothing listens at `address`. Ray itself would try to reach it for minutes.
+    # Ray itself would try to reach a dead address for minutes.
     host, _, port = (address or "").rpartition("://")[2].rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host, int(port)), timeout=_REACH).close()
@@ -167,7 +164,7 @@ class _Tasks:
                 self._ray.cancel(one, force=True)
         self._look(begun)
         if progress.before + progress.rows == progress.known:
-            progress.is_budget_spent = False  # by the last row
+            progress.is_budget_spent = False  # the last row spent it, so nothing is left to do
         return EvaluationEnd(progress, list(self._reports.values()))
 
     def _start(self, shards: tuple[int, ...]) -> None:
@@ -231,7 +228,7 @@ class _Tasks:
 
 
 def _sum(one: EndpointReport, other: EndpointReport) -> EndpointReport:
-    # Return a report with the counts of `one` and `other` added. Its limit is that of `other`, the later one.
+    # `other` is the later report, so its limit counts.
     return msgspec.structs.replace(
         other,
         runs=one.runs + other.runs,

@@ -230,8 +230,8 @@ class Results:
         return frozenset(self._shard(shard).done)
 
     def commit(self, row: ResultRow) -> bool:
-        # Append `row` to the file of its shard, and return true. Return false if the row has a result already. Raises
-        # `UsageError` if the disk is full, or if another process has locked the file.
+        # False: the row has a result already. Raises `UsageError` if the disk is full, or if another process has locked
+        # the file.
         number = row.row // self.manifest.shard_size
         shard = self._shard(number)
         if row.row in shard.done:
@@ -241,13 +241,13 @@ class Results:
         return True
 
     def leave(self, shard: int) -> None:
-        # If the file of `shard` is open, mark it as complete, so that the next flush closes it.
+        # The next flush closes its file.
         if (shard_file := self._open.pop(shard, None)) is not None:
             self._left.append(shard_file)
 
     def flush(self) -> None:
-        # Wait until the rows so far are on the disk, and close the files of complete shards. This may take long, so
-        # call it in a thread. Raises `UsageError` if the disk does not take the rows.
+        # Waits for the disk, which may take long, so call it in a thread. Raises `UsageError` if the disk does not take
+        # the rows.
         dirty, self._dirty = self._dirty, set()
         left, self._left = self._left, []
         for number in dirty:
@@ -307,7 +307,6 @@ def shard_name(number: int) -> str:
 
 
 def read_manifest(place: str | os.PathLike[str]) -> Manifest:
-    # Return the manifest of the folder `place`. Raises `UsageError` if it cannot be read.
     path = Path(place) / _MANIFEST
     try:
         return msgspec.json.decode(path.read_bytes(), type=Manifest)
@@ -324,7 +323,6 @@ def read_rows(place: str | os.PathLike[str]) -> Iterator[ResultRow]:
 
 
 def summarize(place: str | os.PathLike[str]) -> EvaluationSummary:
-    # Raises `UsageError` if a row cannot be read.
     summary, committed = EvaluationSummary(), set[str]()
     for row in read_rows(place):
         summary.add(row)
@@ -340,7 +338,7 @@ def summarize(place: str | os.PathLike[str]) -> EvaluationSummary:
 
 
 def rows_after(path: Path, start: int = 0) -> Iterator[tuple[ResultRow, int]]:
-    # See `read_rows`.
+    # Each row comes with the offset of its end, from which a later call can continue.
     return _lines(path, msgspec.json.Decoder(ResultRow).decode, start)
 
 
@@ -365,7 +363,6 @@ def _lines(path: Path, decode: Callable[[bytes], _Line], start: int = 0) -> Iter
 
 
 def _append(file: int, data: bytes, path: Path) -> None:
-    # The message names `path`.
     size, trouble = os.fstat(file).st_size, "no space left on the disk"
     try:
         written = os.write(file, data)

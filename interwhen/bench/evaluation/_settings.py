@@ -51,7 +51,7 @@ class EvaluationSettings(msgspec.Struct, frozen=True, kw_only=True):
     budgets: Budgets = msgspec.field(default_factory=Budgets)
 
     def open_prompts(self) -> Prompts:
-        # Raises `UsageError` if it cannot be read, and `MissingExtraError` if its package is missing.
+        # Raises `UsageError` if the source cannot be read, and `MissingExtraError` if its package is missing.
         return open_prompts(
             self.source,
             count=self.count,
@@ -62,8 +62,7 @@ class EvaluationSettings(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def manifest(self, prompts: Prompts) -> Manifest:
-        # Return the settings that the results of `prompts` depend on. They are stored with the results. Raises
-        # `UsageError` if a monitor cannot be loaded.
+        # Raises `UsageError` if a monitor cannot be loaded.
         watching = load_monitors(self.monitors)
         return Manifest(
             task=self.task,
@@ -79,7 +78,6 @@ class EvaluationSettings(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def spent_tokens(self) -> int:
-        # Reads all results. Raises `UsageError` if one cannot be read.
         summary = summarize(self.out)
         return summary.tokens + summary.tokens_again
 
@@ -137,7 +135,7 @@ async def run_shards(
 
 
 def _monitors_of(common: tuple[Monitor, ...]) -> Callable[[tuple[MonitorSpec, ...]], tuple[Monitor, ...]]:
-    # The parameter `common` has the monitors of the command. They replace monitors of the row with the same name.
+    # `common` has the monitors of the command. They replace monitors of the row with the same name.
     taken = {one.name for one in common}
 
     @functools.lru_cache(maxsize=256)

@@ -85,7 +85,7 @@ def takes_back(text: str, start: int, last: int, end: int) -> bool:
     # Tell whether a sentence says that the equation `text[start:end]` or its last side, from `last` on, is wrong. It is
     # the sentence of the equation or the next one. It must have ended, and say nothing else: `No, 13 is wrong.`
     left = text[start:last].strip().removesuffix("=").rstrip("\\ ")
-    # The text may hold these signs, too, and they must not stand for what it does not say.
+    # The text itself may hold these private signs, which stand for its equation below, so they are replaced first.
     said = _PRIVATE.sub("x", text[end : end + _REJECTION])
     for sign, words in zip("\ue000\ue001\ue002", (text[start:end].strip(), left, text[last:end].strip()), strict=True):
         said = said.replace(words, sign) if words else said

@@ -80,7 +80,7 @@ class Checker:
         return self.read({**one.groupdict(), "": one[0]} for one in matches)
 
     def read(self, matches: Iterable[Mapping[str, str | None]]) -> Iterator[Diagnostic]:
-        # The group `""` is the whole match. Matches that name another file are left out.
+        # The group `""` is the whole match, for a pattern without a group `message`.
         for groups in matches:
             named = groups.get("file")
             if named is not None and named.rpartition("/")[2] != self.file:

@@ -70,8 +70,7 @@ class Ran:
 
 
 async def run_inside(checker: Checker, text: bytes, *, seconds: float, readable: tuple[str, ...]) -> Ran:
-    # The commands can also read the paths `readable`. `seconds` limits all commands together. Raises
-    # `SandboxUnavailable` if this machine cannot make the sandbox.
+    # `seconds` limits all commands together. Raises `SandboxUnavailable` if this machine cannot make the sandbox.
     limits = Limits(
         seconds=seconds,
         cpu_seconds=seconds,
@@ -114,8 +113,7 @@ _FINDING_SECONDS = 3.0
 
 async def read_apart(checker: Checker, ran: Ran) -> Ran:
     # The search runs in another process, which is killed after a few seconds, because `re` may take exponential time.
-    # If the search fails, `trouble` of the result says so. There is no search if the exit code does not refute the
-    # file.
+    # If the search fails, `trouble` of the result says so.
     if not checker.own_pattern or ran.code not in checker.refutes:
         return ran
     given = json.dumps([checker.own_pattern, ran.output, MOST]).encode()
@@ -130,10 +128,8 @@ async def read_apart(checker: Checker, ran: Ran) -> Ran:
 
 
 async def run_outside(checker: Checker, text: bytes, *, seconds: float, directory: str | None) -> Ran:
-    # Run the commands of `checker` on a file with `text`, with the rights of this process; return how they ended. They
-    # run in a scratch directory, or in `directory`. `seconds` limits all commands together. When this function ends, it
-    # has killed all processes of each command (where the system cannot tell them, its process group; on Windows, the
-    # command). Raises `OSError` if the file cannot be written.
+    # The commands have the rights of this process. At the end, all their processes are killed: where the system cannot
+    # tell them, the process group; on Windows, the command alone. `seconds` limits all commands together.
     scratch = await anyio.to_thread.run_sync(_scratch, checker.file, text)
     number, output, ran = 0, bytearray(), Ran()
     try:
@@ -201,7 +197,7 @@ def _reported(number: int, code: int, output: bytearray) -> Ran:
 
 
 async def _end(process: anyio.abc.Process) -> None:
-    # Kill all processes of `process`, and close its pipes. The supervisor does so when its input ends.
+    # The supervisor, where there is one, kills all processes of the command when its input ends.
     if not _SUPERVISED:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if sys.platform == "win32":

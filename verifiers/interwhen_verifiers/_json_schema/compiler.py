@@ -75,8 +75,7 @@ class Compiler:
         self._nodes: dict[int, Node] = {}
 
     def node(self, schema: Any) -> Node:
-        # The result is cached. If `schema` refers to itself without end, or combines too many schemas, the result has
-        # no constraints.
+        # A schema that refers to itself without end, or combines too many schemas, gets no constraints.
         node = self._nodes.get(id(schema))
         if node is None:
             node = self._nodes[id(schema)] = self._expanded(schema)

@@ -203,7 +203,6 @@ def one_more(word: str, count: int) -> Test:
 
 
 def closed_object(has: Callable[[str], bool], count: int) -> Test:
-    # `has` tells whether the object has a given key.
     def test(leaf: Leaf) -> str:
         required, fewest = leaf.schema.get("required"), leaf.schema.get("minProperties")
         missing = (

@@ -125,7 +125,7 @@ class Reader:
         return self._bits.get(name, 0)
 
     def remembered(self, node: Node, what: str, which: str | int, compute: Callable[[], Node]) -> Node:
-        # Return the result of `compute`, which must depend on nothing but `node`, `what` and `which`.
+        # The result of `compute` is kept, so it must depend on nothing but `node`, `what` and `which`.
         entry = self._known.get((id(node), what, which))
         if entry is None:
             if len(self._known) >= _REMEMBERED:

@@ -48,9 +48,8 @@ _MOST = 50
 
 
 def collected(schema: Any, allowed: tuple[str, ...]) -> dict[str, Any]:
-    # The standard schemas of JSON Schema itself are not fetched. `allowed` holds addresses, and folders that end in
-    # `/`. Raises `UsageError` if an address is not allowed or not of http or https, if a schema cannot be fetched, and
-    # if a schema is too large or more than `_MOST` are needed.
+    # Fetch all schemas that `schema` needs, except the standard ones of JSON Schema itself. `allowed` holds addresses,
+    # and folders that end in `/`.
     schemas: dict[str, Any] = {}
     waiting = _addresses(schema, "", schemas)
     while waiting:
@@ -69,7 +68,7 @@ def collected(schema: Any, allowed: tuple[str, ...]) -> dict[str, Any]:
 
 
 def registry_of(elsewhere: Mapping[str, Any]) -> Any:
-    # Return a registry of the schemas `elsewhere`. It fetches nothing: a missing schema is an error of the check.
+    # The registry fetches nothing: a missing schema is an error of the check.
     resources = ((address, _resource(schema)) for address, schema in elsewhere.items())
     return referencing.Registry().with_resources(resources)
 
@@ -199,11 +198,10 @@ class Judge:
         self._may_wait = True
 
     def validate(self, document: str) -> Verdict:
-        # If this may take exponential time, the verdict is `Unknown` unless this is a worker process.
+        # A schema whose patterns may take exponential time is judged only in a worker process, which can be killed.
         return validate(document, _built(self._text)) if self._may_wait else Unknown(_APART)
 
     def matches(self, pattern: str, value: str) -> Verdict:
-        # If judging by this schema may take exponential time, the verdict is `Unknown` unless this is a worker process.
         if not self._may_wait:
             return Unknown(_APART)
         if _found(pattern, value):
@@ -288,8 +286,6 @@ def _looks_at_evaluated_names(schemas: Schemas) -> bool:
 
 
 def validate(document: str, judge: Any) -> Verdict:
-    # Text that is not valid JSON, or has a key twice in one object, is a violation. The verdict is `Unknown` for what
-    # is too long, too deep or too large to be read, and for a schema that cannot be applied.
     if len(document) > _LARGEST:
         return Unknown(f"a document of more than {_LARGEST:,} characters is not judged")
     try:
@@ -329,8 +325,8 @@ def _first_error(judge: Any, value: Any) -> Any:
 
 
 def _in_a_fresh_stack(judge: Callable[[], Any]) -> Any:
-    # Call `judge`, and again in a new thread if this thread has too little stack left. Return its result. Raises
-    # `RecursionError` if the new thread has too little stack, too.
+    # The callers may have used up most of this thread's stack. `RecursionError` means that a new stack is not enough,
+    # either.
     try:
         return judge()
     except RecursionError:
@@ -394,7 +390,6 @@ def read_schema(schema: Any) -> Any:
 
 
 def _too_deep(schema: Any) -> UsageError:
-    # Return the error for `schema`, which contains itself or is nested so deeply that Python cannot follow it.
     names = ", ".join(map(repr, list(schema)[:5])) if isinstance(schema, Mapping) else repr(schema)
     return UsageError(
         f"json_schema: schema must be a finite tree of moderate depth, got one with {names:.100} that contains itself "

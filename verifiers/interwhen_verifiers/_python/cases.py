@@ -85,9 +85,8 @@ class Cases:
 
 
 def cases_of(program: str, code_names: frozenset[str]) -> Cases:
-    # Split `program`, which asserts something about `code_names`, into its tests. It is only parsed here. Splitting
-    # stops after 60 tests or 2,000 statements, and where calls and loops are nested too deep. The rest of the program,
-    # and an invalid program, each add one to the count `unreached`.
+    # `program` is only parsed, never run here. Splitting stops after 60 tests or 2,000 statements, or where calls and
+    # loops are nested too deep; the rest then adds one to `unreached`.
     try:
         tree = ast.parse(program)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -105,7 +104,6 @@ def cases_of(program: str, code_names: frozenset[str]) -> Cases:
 
 
 def free_names(code: str) -> frozenset[str]:
-    # The result is empty if `code` is not valid Python.
     try:
         top = symtable.symtable(code, "names", "exec")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -195,8 +193,6 @@ class Reader:
                 self.keep(node)
 
     def _inline(self, function: ast.FunctionDef, args: list[ast.expr], depth: int) -> None:
-        # For a function without asserts, only the call is recorded. A function that cannot be read in this way adds one
-        # to `unreached`.
         parameters = function.args
         plain_ones = not (parameters.kwonlyargs or parameters.vararg or parameters.kwarg or parameters.posonlyargs)
         if function.name not in self._asserting:
@@ -227,7 +223,7 @@ class Reader:
                 self.unreached += 1
                 return
             self.read(body, {**values, **bound}, depth + 1)
-            self.keep(ast.Assign([target], item, lineno=0))  # the variables keep their values
+            self.keep(ast.Assign([target], item, lineno=0))  # as after a loop, its variables keep their last values
 
     def _items(self, source: ast.expr) -> list[ast.expr] | None:
         match source:
@@ -285,7 +281,7 @@ class Reader:
     def _assert(self, test: ast.expr) -> None:
         match test:
             case ast.Constant(value=value) if value:
-                return  # assert True
+                return  # such as `assert True`, which tests nothing
             case ast.BoolOp(op=ast.And(), values=parts):
                 for part in parts:
                     self._assert(part)
@@ -401,7 +397,6 @@ class _Inside(ast.NodeTransformer):
         """Whether a comprehension or a lambda uses the code. Such a test cannot be taken apart."""
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
-        # Replace `node`, and add it to `questions`, if the sandbox must evaluate all of it; else visit its parts.
         if isinstance(node, ast.expr) and self._goes_in(node):
             self.questions.append(node)
             return ast.Name(f"_v{len(self.questions) - 1}", ast.Load())
@@ -453,7 +448,7 @@ class _Folding(ast.NodeTransformer):
         """The variables in the replaced look-ups."""
 
     def visit(self, node: ast.AST) -> ast.AST:
-        # Visit `node`, but leave comprehensions and lambdas unchanged, since they have their own variables.
+        # Comprehensions and lambdas have variables of their own, which may have the names of the tables.
         if isinstance(node, ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
             return node
         visited: ast.AST = super().visit(node)
@@ -530,7 +525,7 @@ def _set_by(node: ast.AST, *, in_comprehension: bool = False) -> Iterator[str]:
     if isinstance(node, _SCOPES):
         return
     if isinstance(node, ast.NamedExpr):
-        yield node.target.id  # also in a comprehension
+        yield node.target.id  # `:=` also sets a variable outside of a comprehension
     inside = in_comprehension or isinstance(node, _COMPREHENSIONS)
     for inner in ast.iter_child_nodes(node):
         yield from _set_by(inner, in_comprehension=inside)

@@ -43,7 +43,7 @@ class Example:
 
 
 def examples_of(text: str, names: frozenset[str]) -> list[Example]:
-    # Only examples that are one expression are returned, and at most the first 60.
+    # Statements that are no expression, such as `x = 3`, are kept as preparations for the later examples.
     reader = Reader(names)
     cases: list[Example] = []
     for source, want in _split(text):
@@ -82,9 +82,8 @@ def _split(text: str) -> list[tuple[str, str]]:
 
 
 def compared(want: str, value: Any, shown: str, printed: str) -> Literal["held", "unclear"] | tuple[str, str]:
-    # Compare the result of an example with `want`, the output that the example expects. Return `"held"` if they agree,
-    # up to the decimals that `want` shows; the result and the expected value as texts if they differ; `"unclear"` if
-    # they cannot be compared. `value` is the result, `shown` is its `repr`, and `printed` is what the example printed.
+    # `value` is the result, `shown` is its `repr`, and `printed` is what the example printed. Numbers are equal up to
+    # the decimals that `want` shows. A difference is told as the result and the expected value.
     if not want:
         return "unclear"
     if _lines(printed) == _lines(want) or (value is not None and _lines(shown) == _lines(want)):
@@ -155,7 +154,7 @@ _WORD = re.compile(r"\w+")
 
 
 def names_in(code: str) -> frozenset[str]:
-    # The model's code is searched and not parsed here.
+    # Parsing could crash this process, so the model's code is only searched.
     names: set[str] = set()
     for one in _BINDS.finditer(code):
         names |= {name for name in one.group(1, 2, 3) if name} | set(_WORD.findall(one[4] or ""))
@@ -271,8 +270,7 @@ class _Asking:
         return known
 
     async def hold(self, calls: list[Call]) -> list[Told | Outcome]:
-        # Run the tests `calls` in processes without the model's code. Return a report for each; the outcome of the
-        # sandbox if there is none.
+        # The tests run in processes without the model's code, which could decide its own verdict.
         return [_told(outcome) for outcome in await self._sandbox.run_each(calls, self._limits)]
 
 
@@ -285,8 +283,7 @@ def _told(outcome: Outcome) -> Told | Outcome:
 
 
 async def _with_fallbacks(asking: _Asking, tests: Tests, before: frozenset[str]) -> Told | Outcome:
-    # If the code lacks a name of `before`, judge it again after the earlier blocks. If the code itself raises, judge
-    # only its definitions.
+    # `before` has the names that the earlier blocks may define.
     told = await _judged(asking, tests)
     earlier = isinstance(told, dict) and told.get("raised", told).get("name") in before
     if earlier:

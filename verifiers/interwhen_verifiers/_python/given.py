@@ -35,7 +35,6 @@ class Given:
 
 
 def read_given(text: str) -> Given:
-    # Only the first 200,000 characters are read.
     text = text[:_LONGEST]
     programs: list[str] = []
     sessions: list[str] = []
@@ -54,8 +53,7 @@ def read_given(text: str) -> Given:
 
 
 def _stub_in(text: str) -> str:
-    # The code before it is included; docstrings and comments are left out. If there is none, the result is an empty
-    # string.
+    # The code before the function is included; docstrings and comments are left out.
     pieces = [piece for piece, fenced in _pieces(text) if fenced] or [text]
     for piece in reversed(pieces):
         if "def " in piece and (stub := _unfinished(piece)):
@@ -79,7 +77,8 @@ def _says_nothing(node: ast.stmt) -> bool:
 
 
 def completed(stub: str, code: str) -> tuple[str, int]:
-    # If `code` seems to be the body of the function that `stub` begins, `stub` is put before it. `stub` may be empty.
+    # `stub` is put before `code` if `code` seems to be only the body of its function. The number counts the added
+    # lines.
     first = next((line for line in code.split("\n") if line.strip()), "")
     indented = first[:1] in (" ", "\t")
     if not stub or not (indented or (_RETURN.search(code) and not _DEFINES.search(code))):
@@ -91,7 +90,7 @@ def completed(stub: str, code: str) -> tuple[str, int]:
 
 
 def bare(code: str) -> str:
-    # Return `code` without empty lines and without blanks at line ends, so that it can be compared with other code.
+    # Two blocks that differ only in empty lines and in blanks at line ends count as the same code.
     return "\n".join(line.rstrip() for line in code.strip().splitlines() if line.strip())
 
 
@@ -134,7 +133,7 @@ def _may_go_on(statement: str) -> bool:
 
 
 def parsed(code: str) -> ast.Module | None:
-    # The task comes from the user, but a third party may have written it.
+    # A third party may have written the task, and brackets or signs nested this deep can crash the parser.
     if code.count("(") + code.count("[") + code.count("{") > 5_000 or re.search(r"[-~+(\[{]{100}", code):
         return None
     try:

@@ -43,8 +43,6 @@ class _Sink:
 
 
 def look(code: str) -> str:
-    # The report is an error, or it has the names that `code` binds at its top level, the first lines of its top-level
-    # functions and classes, and up to 20 docstrings that contain `>>>`.
     try:
         compiled = compile(code, _FILE, "exec", dont_inherit=True)
     except SyntaxError as error:

@@ -49,8 +49,7 @@ async def _run(text: str) -> Ran:
 
 
 def both(tests: Verdict, types: Verdict) -> Verdict:
-    # Combine `tests`, the verdict of the tests (never a violation), with `types`, the verdict of mypy. The result is a
-    # violation if `types` is one, a pass only if both pass, else `Unknown`.
+    # `tests` is never a violation: mypy is not asked about code that has failed a test.
     match tests, types:
         case Pass(evidence=evidence, scope=scope), Pass():
             return Pass(f"{evidence}; mypy accepts it", scope=scope)

@@ -112,8 +112,7 @@ _COMPARE: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {
 
 
 def held(node: ast.expr, names: Mapping[str, Any]) -> bool:
-    # Tell whether the test `node` is true. `names` maps the names in it to their values. An error of the comparison,
-    # such as `TypeError`, is raised unchanged.
+    # An error of the comparison, such as `TypeError`, is raised unchanged.
     match node:
         case ast.UnaryOp(op=ast.Not(), operand=inner):
             return not held(inner, names)

@@ -30,8 +30,6 @@ class ReadCall:
 
 
 def read_calls(segment: Segment) -> tuple[ReadCall, ...]:
-    # The `problem` of a call says why its arguments cannot be read. A segment that is too long gives one call with a
-    # `problem`.
     if len(segment.text) > _LARGEST:
         return (ReadCall("", {}, "", f"a call of more than {_LARGEST:,} characters is not read"),)
     return tuple(map(_read, segment.calls))

@@ -65,7 +65,7 @@ class History:
 
     @cached_property
     def is_conversation(self) -> bool:
-        # Whether the assistant has written any text to the user. If it has not, the history may lack messages.
+        # A history without any text of the assistant to the user may lack messages.
         return any(message.role == "assistant" and message.content.strip() for message in self.messages)
 
 
@@ -118,7 +118,6 @@ def _between(text: str, opening: str, closing: str) -> Iterator[str]:
 
 
 def _match(waiting: Sequence[tuple[ToolCall, int]], result: Message) -> int | None:
-    # The result is `None` if there is no call, or `result` has the id of another call.
     if not waiting or (result.call_id and all(call.id and call.id != result.call_id for call, _ in waiting)):
         return None  # it answers another call, such as a call of an earlier turn
     for number, (call, _) in enumerate(waiting):
@@ -167,8 +166,7 @@ _LONGEST_LITERAL = 50_000
 
 
 def fields(text: str) -> Iterator[tuple[str, str]] | None:
-    # A record may be JSON, YAML, a Python literal, a table, CSV or a list of points. A quoted value is not searched for
-    # fields, so that its author cannot add any.
+    # A quoted value is not searched for fields, so that its author cannot add any.
     text = text.strip()
     block = _FENCED.fullmatch(text)
     if block is not None and "```" not in block["inside"]:
@@ -238,8 +236,7 @@ class _Yaml:
         return self._found or None
 
     def _read_line(self, line: str) -> bool:
-        # Read `line` with the lines that continue its value, and add its field to the found ones, if it has a value.
-        # Return false if it is not a readable field or list item.
+        # False if `line` is no field or list item: then the whole text is not YAML.
         match = _KEY.fullmatch(line)
         if match is None and self._above and _indent(line) > self._level:
             match = _ADDRESS_KEY.fullmatch(line)

@@ -77,8 +77,7 @@ class NumberPuzzle:
 
 
 def read_puzzle(prompt: str, target: int | None = None) -> NumberPuzzle | None:
-    # Read the puzzle of `prompt`; `target` is used if the prompt names no target. Return `None` if there is no clear
-    # puzzle, if it has more than eight numbers, or if there is no target.
+    # `target` is used if the prompt names no target.
     text = prompt[-MAX_PROMPT:]
     numbers = _listed_numbers(text)
     wanted = _target(text, target)
@@ -156,7 +155,7 @@ _RANK = {"+": 1, "-": 1, "*": 2, "/": 2}
 class ExpressionToken(NamedTuple):
     """One token of a line. ``text`` is its normal form: each multiplication sign is ``*``, for example."""
 
-    # `kind` is the name of a group of `_TOKEN`.
+    # `kind` is the name of a group of `_TOKEN`, but never `skip`.
 
     kind: str
     text: str
@@ -183,7 +182,7 @@ class Expression:
 
     @property
     def is_bare(self) -> bool:
-        # Whether the expression is a single number without an operation. It may have a sign and brackets.
+        # A single number may have a sign and brackets.
         return len(self.numbers) == 1
 
 
@@ -202,8 +201,7 @@ class NumberEquation(NamedTuple):
 
 
 def tokenize(text: str, start: int = 0, end: int | None = None) -> list[ExpressionToken]:
-    # White space and some marks of Markdown and LaTeX are skipped. A number that is too long gets the kind `other`. A
-    # fraction of LaTeX becomes a division in brackets.
+    # White space and some marks of Markdown and LaTeX are skipped. A fraction of LaTeX becomes a division in brackets.
     tokens = []
     for match in _TOKEN.finditer(text, start, len(text) if end is None else end):
         kind = match.lastgroup or "other"
@@ -249,8 +247,7 @@ def read_whole(tokens: Sequence[ExpressionToken]) -> Expression | None:
 
 
 def find_equation(tokens: Sequence[ExpressionToken]) -> tuple[NumberEquation, int] | None:
-    # Read the equation around the first equals sign in `tokens`. Return it, and the index in `tokens` after it. The
-    # result is `None` if there is no equals sign, or if a side cannot be read.
+    # Read the equation around the first equals sign; the number is the index of the token after it.
     sign = next((at for at, token in enumerate(tokens) if token.kind == "equals"), None)
     if sign is None:
         return None
@@ -266,7 +263,6 @@ def find_equation(tokens: Sequence[ExpressionToken]) -> tuple[NumberEquation, in
 
 
 def _run_back(tokens: Sequence[ExpressionToken], end: int) -> int:
-    # `end` is an index of a token.
     at = end
     while at and tokens[at - 1].kind in {"num", "op", "open", "close", "frac"}:
         at -= 1

@@ -90,7 +90,6 @@ def watch_answer(tracker: Tracker[Any], *answers: type[Spanned]) -> Tracker[Any]
 
 
 def prepare_with(read: Callable[[str], PuzzleT | None]) -> Callable[[Task], PuzzleT | None]:
-    # Return a function for `prepare` of a monitor. It calls `read` on the question, or else on the whole prompt.
     return lambda task: read(task.question) or read(task.text)
 
 
@@ -109,8 +108,7 @@ _ANSWER = re.compile(
 
 
 def recognizer(*patterns: re.Pattern[str]) -> Callable[..., Iterator[Span]]:
-    # Return a recognizer that searches the normal form of a segment for answers and for `patterns`. It yields the span
-    # of each group of a match that is not empty: claims must cover these parts.
+    # The groups of the patterns mark the parts of a text that a claim must cover.
     def recognize(segment: Segment, *_prepared: object) -> Iterator[Span]:
         normal = normalize(segment.text)
         for pattern in (_ANSWER, *patterns):
@@ -162,8 +160,7 @@ class FinalAnswer(Spanned):
 
 
 def find_answer(line: str) -> FinalAnswer | None:
-    # Find the final answer in `line`: in its last box, else in an `<answer>` tag, else after words like "Answer:".
-    # Return `None` if there is none, if the last box is empty or not closed, or if `line` is too long.
+    # The last box decides, even if it is empty or not closed: then there is no answer.
     if len(line) > MAX_LINE:
         return None
     box = line.rfind(_BOX)
@@ -177,7 +174,6 @@ def find_answer(line: str) -> FinalAnswer | None:
 
 
 def of_answer(verdict: Verdict) -> Verdict:
-    # Return `verdict`, the verdict on the final answer. If it is a pass, its scope becomes `answer`.
     return Pass(verdict.evidence, scope="answer") if isinstance(verdict, Pass) else verdict
 
 
@@ -186,8 +182,6 @@ def is_doubtful(text: str) -> bool:
 
 
 def read_options(prompt: str) -> dict[str, str]:
-    # The map is empty if there are fewer than two options, if their letters do not follow one another, or if one has no
-    # text.
     tail = prompt[-MAX_LINE:]
     marks = list(_OPTION.finditer(tail))
     first = next((at for at in range(len(marks) - 1, -1, -1) if marks[at][1] == "A"), None)

@@ -167,8 +167,7 @@ class Phrases:
         return self.attributes[cell.attribute].values[cell.value]
 
     def _mention(self, phrase: str) -> tuple[list[Cell], list[str]] | None:
-        # Find the only value in `phrase`. Return the cells that it may mean, and the other words. The result is `None`
-        # if there is not exactly one value, or if a word is not understood.
+        # The words for one value may stand for several cells. The other words may choose between them.
         if len(phrase) > MAX_PHRASE:
             return None
         words = stems(phrase)
@@ -280,8 +279,6 @@ _AND = re.compile(r" and ", re.IGNORECASE)
 
 
 def read_relation(text: str, phrases: Phrases, houses: int) -> HouseRelation | None:
-    # `phrases` finds the values, and `houses` is the number of houses. Return `None` if the sentence is not understood
-    # or too long, or if it has more than one meaning.
     plain = " ".join(text.split()).rstrip(".!").strip()
     if not plain or len(plain) > MAX_CLUE:
         return None
@@ -324,7 +321,7 @@ def _house_number(match: re.Match[str], houses: int) -> int | None:
 def _related(
     kind: Kind, text: str, between: re.Pattern[str], phrases: Phrases, *, number: int = 0, denied: bool = False
 ) -> HouseRelation | None:
-    # The result is `None` unless the text has one meaning. Words such as "directly" in `text` change the `kind`.
+    # Words such as "directly" in `text` change the `kind`.
     meanings: dict[tuple[Cell, Cell, str | None], re.Match[str]] = {}
     for match in between.finditer(text):
         one = phrases.find(text[: match.start()])
@@ -387,8 +384,8 @@ class HousePuzzle:
 
 
 def read_puzzle(text: str) -> HousePuzzle | None:
-    # Read the last puzzle in `text`; `None` if there is none that can be read, or it exceeds a limit. Its attributes
-    # must fit the number of houses, and its clues must be numbered from 1.
+    # The last puzzle in `text` counts. Its attributes must fit the number of houses, and its clues must be numbered
+    # from 1.
     starts = list(_HOUSES.finditer(text)) if len(text) <= MAX_TEXT else []
     if not starts:
         return None

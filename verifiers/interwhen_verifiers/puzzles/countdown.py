@@ -77,9 +77,7 @@ class _Spent(Exception):
 
 @lru_cache(maxsize=4096)
 def reaches(numbers: Numbers, target: Fraction, *, partly: bool = False) -> bool | None:
-    # Tell whether `target` can be made from all `numbers`, which must be sorted, by `+ - * /` and brackets. Return
-    # `None` if there are too many numbers or the search takes too long. With `partly`, the target may also be made from
-    # some of the numbers.
+    # `numbers` must be sorted. With `partly`, the target may also be made from some of them.
     if len(numbers) > MOST:
         return None
     search = _Search()
@@ -92,7 +90,7 @@ def reaches(numbers: Numbers, target: Fraction, *, partly: bool = False) -> bool
 
 @lru_cache(maxsize=4096)
 def values(numbers: Numbers) -> frozenset[Fraction]:
-    # Return all values that can be made from all `numbers`, which must be sorted and at most three.
+    # `numbers` must be sorted, and at most three, because all their values are listed.
     if len(numbers) == 1:
         return frozenset(numbers)
     return frozenset(
@@ -126,7 +124,6 @@ class _Search:
 
 
 def _wanted(value: Fraction, target: Fraction, rest: Numbers) -> Iterator[Fraction]:
-    # If `value` and `target` are 0, any value that `rest` can make will do, so one of them is yielded.
     yield target - value
     yield value - target
     yield value + target
@@ -176,8 +173,7 @@ class Followed(NamedTuple):
 
 
 def follow(puzzle: NumberPuzzle, left: Numbers | None, step: CalculationStep) -> Followed:
-    # The result has the numbers that are left, or a fault. It has neither if the step takes other numbers and does not
-    # list the numbers left.
+    # The result has neither numbers nor a fault if the step takes other numbers and does not list the numbers left.
     fault = _miscalculated(step.equation.sides, step.start)
     if fault is not None:
         return Followed(None, fault)
@@ -216,8 +212,6 @@ def judge_step(puzzle: NumberPuzzle, left: Numbers | None, step: CalculationStep
 
 
 def judge_final(puzzle: NumberPuzzle, final: ExpressionAnswer, line: str) -> Verdict:
-    # The verdict is `Unknown`, for example, if a value is rounded, or if numbers are not used and the prompt does not
-    # say whether they must be.
     if final.chain:
         return _judge_chain(puzzle, final)
     expression = next((side for side in final.sides if not side.is_bare), None)
@@ -245,9 +239,7 @@ def _is_step(puzzle: NumberPuzzle, sides: Sequence[Expression]) -> bool:
 
 
 def judge_hopeless(puzzle: NumberPuzzle) -> Verdict:
-    # Judge the statement that the target cannot be made from the numbers of `puzzle`, by a complete search. The verdict
-    # is `Unknown` if the search would be too long, or if some of the numbers make the target and the prompt does not
-    # demand all.
+    # The statement is that the target cannot be made from the numbers.
     numbers = tuple(sorted(puzzle.numbers))
     whole = reaches(numbers, puzzle.target)
     if whole:
@@ -302,7 +294,6 @@ def _judge_unused(puzzle: NumberPuzzle, unused: Sequence[Fraction]) -> Verdict:
 
 
 def _miscalculated(sides: Sequence[Expression], base: int) -> Verdict | None:
-    # Compare the last two of the `sides` of an equation. Return `None` if they are equal, else a verdict.
     computed, stated = sides[-2], sides[-1]
     if stated.value is None or computed.value is None:
         return Violation(why="it divides by zero") if len(sides) == 2 else Unknown("it divides by zero")
@@ -317,7 +308,7 @@ def _miscalculated(sides: Sequence[Expression], base: int) -> Verdict | None:
         why=f"the value is not {said}",
         witness=f"the value is {right}, not {said}",
         where=_at(stated.start, stated.end, base),
-        repair=right if stated.is_bare and not right.endswith("…") else None,  # a value that was cut is none
+        repair=right if stated.is_bare and not right.endswith("…") else None,  # a value that was cut is no repair
     )
 
 
@@ -430,7 +421,6 @@ class CountdownProblem:
 def _read(
     problem: CountdownProblem, left: Numbers | None, segment: Segment
 ) -> tuple[Numbers | None, Iterable[Statement[Said, BeforeStep]]]:
-    # Read one line. Return the numbers left after it (`None` if they are not known), and its claims.
     puzzle = problem.puzzle
     if any(character.isdecimal() and not character.isascii() for character in segment.text):
         # Digits of another script are not read: the line may be a step that leaves other numbers.

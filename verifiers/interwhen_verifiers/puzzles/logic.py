@@ -46,7 +46,6 @@ def _read_problem(prompt: str) -> Problem | None:
 
 
 def _read(problem: Any, state: Any, segment: Segment) -> tuple[Any, list[Statement[Any, None]]]:
-    # Read one line in `state`. Return the state of the problem after it, and its claims.
     line = segment.text
     if len(line) > MAX_LINE:
         return (state if problem.lost is None else problem.lost), []

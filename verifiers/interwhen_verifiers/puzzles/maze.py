@@ -71,7 +71,6 @@ recognize = recognizer(_PAIR, _ROW, _MOVE, _TURN, _BESIDE)
 def _read(
     problem: MazeProblem, where: WalkState, segment: Segment
 ) -> tuple[WalkState, list[Statement[Said, WalkState]]]:
-    # Read one line. Return the state after it, and its claims. `where` is the state before the line.
     where = replace(where, is_reasoning=segment.phase == "reasoning")
     claims = []
     least = _least(problem, where, segment)
@@ -86,7 +85,7 @@ def _read(
 
 
 def _least(problem: MazeProblem, where: WalkState, segment: Segment) -> int:
-    # Return how many moves a line without a label must have to be the answer; 0 if such a line is never the answer.
+    # The least number of moves that make a line without a label the answer; 0 if such a line never is.
     if segment.phase != "answer" or problem.asked != "moves":
         return 0
     return 1 if problem.distance == 1 and where.walk == begin(problem).walk else 2

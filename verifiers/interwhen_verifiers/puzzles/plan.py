@@ -58,8 +58,8 @@ _MOST = 8
 class Progress:
     """How far the plan has come."""
 
-    # There are several possible states if the plan may have begun again from the start, or if an action may only
-    # explain another one.
+    # There are several possible states if the plan may have begun again from the start, or if an action may only repeat
+    # the one before in other words, or comment on a numbered one.
 
     states: tuple[State, ...]
     """The possible states, one for each reading."""
@@ -103,8 +103,6 @@ def begin(problem: PlanningProblem) -> Progress:
 
 
 def advance(progress: Progress, line: Line, problem: PlanningProblem) -> tuple[Progress, tuple[Taken, ...]]:
-    # After an action that was not possible or a doubt, `progress` does not change any more, and after the end mark no
-    # action is taken.
     if progress.broken or progress.doubt:
         return progress, ()
     if progress.ended:
@@ -187,7 +185,6 @@ def _explained(progress: Progress, reached: Iterable[State]) -> Progress:
 
 
 def objection(taken: Taken) -> str:
-    # Say why the action of `taken` cannot be done.
     if taken.step.fault:
         return f"action {taken.place}, {show(taken.step.action)[:100]}, is none: {taken.step.fault}"
     return f"action {taken.place}, {show(taken.step.action)}, cannot be done: {' and '.join(taken.against)}"
@@ -299,7 +296,6 @@ def check_whole(claim: WholePlan, problem: PlanningProblem) -> Verdict:
 
 
 def _broken(text: str, at: int, taken: Taken) -> Verdict:
-    # The verdict is `Unknown` if the text after the action may take it back.
     if corrects(text, at + taken.step.end):
         return Unknown("the plan fails, and the text after it may say so itself", excused=True)
     return Violation(why=objection(taken), where=Span(at + taken.step.start, at + taken.step.end))

@@ -121,7 +121,6 @@ class MapOrder:
         return -1 if self.beyond[axis][one] >> other & 1 else 0
 
     def status(self, one: int, relation: MapRelation, other: int) -> Status:
-        # The results are `follows`, `contradicts` and `open`; for a place and itself, `contradicts`.
         signs = [self.sign(axis, one, other) * sign for axis, sign in relation.signs]
         if one == other or -1 in signs:
             return "contradicts"
@@ -336,7 +335,6 @@ def make_grammar(names: tuple[str, ...]) -> MapGrammar:
 
 
 def read_line(line: str, grammar: MapGrammar, aliases: Mapping[str, str]) -> tuple[Said, ...]:
-    # If the line gives the answer, this is its only statement. `grammar` has the patterns for the names.
     if len(line) > MAX_LINE:
         return ()
     if (answer := find_answer(line)) is not None:
@@ -363,8 +361,7 @@ def _statements(line: str, grammar: MapGrammar, aliases: Mapping[str, str]) -> I
 
 
 def _is_whole(line: str, start: int, match: re.Match[str]) -> bool:
-    # Tell whether the words around `match` in `line`, from `start` on, leave its meaning as it is. They do not in "what
-    # lies west of A is north of B".
+    # The words around a match may change its meaning, as in "what lies west of A is north of B".
     before = line[max(start, match.start() - 40) : match.start()]
     return not _AFTER.match(line, match.end()) and (not _BEFORE.search(before) or _AND.search(before) is not None)
 
@@ -376,7 +373,6 @@ def read_aliases(line: str, grammar: MapGrammar) -> Iterator[tuple[str, str]]:
 
 
 def _read(state: MapState, segment: Segment) -> tuple[MapState, Iterable[Statement[Said, None]]]:
-    # Read one line and the aliases in it, in `state`. Return the state after it, and its claims.
     prepared, aliases = state
     grammar, known = prepared.grammar, dict(aliases)
     for alias, name in read_aliases(segment.text, grammar):

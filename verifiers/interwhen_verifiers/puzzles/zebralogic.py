@@ -145,8 +145,8 @@ class _Houses:
             self._solver.pop()
 
     def core(self, relation: HouseRelation) -> tuple[int, ...] | Literal["open", "late"]:
-        # The result is `"open"` if the clues do not contradict `relation`, and `"late"` if Z3 gave no answer within its
-        # limit.
+        # The clues that contradict `relation` together, without those that are not needed for it. `"late"`: Z3 reached
+        # its limit.
         with self.assuming(self._states(relation)):
             answer = self.ask(self.labels)
             if answer != z3.unsat:
@@ -300,8 +300,7 @@ def _json(reading: ReadingState, line: str) -> tuple[ReadingState, list[Stated]]
 
 
 def _table(reading: ReadingState, line: str) -> tuple[ReadingState, list[Stated]]:
-    # Read `line`, a row of a table, in the state `reading`. Return the state after it, and the statements in it. The
-    # first row is the header.
+    # The first row of a table is its header.
     cells = [(_bare(match[0]), match) for match in _CELLS.finditer(line)][:_MAX_COLUMNS]
     texts = tuple(text for text, _ in cells)
     if not reading.columns:
@@ -336,8 +335,8 @@ def _trimmed(match: re.Match[str]) -> tuple[int, int]:
 
 
 def _list(reading: ReadingState, line: str, listed: re.Match[str]) -> list[Stated]:
-    # Read `line`, such as "House 2: Eric, color: red". Return no statement if any part is not understood, or if two
-    # parts are of one attribute: they may be candidates.
+    # Read a line such as "House 2: Eric, color: red". Two parts of one attribute may be candidates: then it states
+    # nothing.
     statements: list[Stated] = []
     for match in _PART.finditer(line, listed.end()):
         start, end = _trimmed(match)
@@ -414,7 +413,6 @@ class Prepared:
 
 
 def prepare(task: Task) -> Prepared | None:
-    # Read and solve the puzzle of `task`. Return `None` if it has none that can be read.
     puzzle = read_puzzle(task.question)
     return None if puzzle is None else Prepared(puzzle, solve(puzzle))
 

@@ -14,7 +14,6 @@ from interwhen.testing import Label, LabelledTrace, Mistake, Turn
 
 
 def records(path: Path, file: str = "") -> Iterator[dict[str, Any]]:
-    # In a folder, the file named `file` is read, or else all files `*.jsonl.gz`, sorted by name.
     files = [path / file] if file else sorted(path.glob("*.jsonl.gz"))
     for each in files if path.is_dir() else [path]:
         with (gzip.open if each.suffix == ".gz" else open)(each, "rt", encoding="utf-8") as lines:
@@ -35,7 +34,7 @@ def one_turn(name: str, prompt: str, text: str, label: Label, mistake: Span | No
 
 
 def turns_of(messages: Sequence[Mapping[str, Any]]) -> tuple[Turn, ...]:
-    # The prompt of a turn is the messages before it. Messages with an unknown role are left out.
+    # Messages with an unknown role, for which `read_turn` gives `None`, are left out.
     read = tuple(message for message in map(read_turn, messages) if message is not None)
     return tuple(_turn(read, at) for at, message in enumerate(read) if message.role == "assistant")
 

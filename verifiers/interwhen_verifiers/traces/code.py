@@ -42,7 +42,6 @@ def _label(record: dict[str, Any], hidden: set[str]) -> Label:
 
 
 def _defined(code: str) -> set[str]:
-    # Return the names of builtins that `code` defines as functions; none if `code` cannot be parsed.
     names = {node.name for node in _nodes(code) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
     return {name for name in names if hasattr(builtins, name)}
 

@@ -54,7 +54,6 @@ def tau_bench(path: Path) -> Iterator[LabelledTrace]:
 
 
 def _gold(record: dict[str, Any]) -> tuple[Turn, ...]:
-    # The prompt of a turn has the system messages, the instruction for the user, and the gold calls before.
     system = (entry for entry in record["messages"] if entry["role"] == "system")
     said = [Message("system", str(entry.get("content") or "")) for entry in system]
     said.append(Message("user", record["instruction"]))

@@ -109,7 +109,6 @@ class Brackets:
         return at, statements
 
     def judge(self, said: Bracketed) -> Verdict:
-        # The verdict may be `Unknown`, for example for the right stack in reverse order.
         match said:
             case Read():
                 return self._judge_read(said)
@@ -160,7 +159,6 @@ def _differ(said: str, right: str) -> str:
 
 
 def read_brackets(prompt: str) -> Brackets | None:
-    # The result is also `None` if one closes no bracket of its kind.
     if len(prompt) > MAX_PROMPT:
         return None
     inputs = list(_INPUT.finditer(prompt))

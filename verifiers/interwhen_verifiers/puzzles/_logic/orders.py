@@ -175,8 +175,7 @@ class ObjectOrder:
     """The state after a line that is too long to read: the line may begin a supposition."""
 
     def read(self, reading: OrderState, line: str) -> tuple[OrderState, list[ToldFacts]]:
-        # Return the state after `line`, and its statements about the order. `reading` is the state before it.
-        # Statements after a supposition, and in a line with an option, are left out.
+        # What follows a supposition is not asserted, so it is left out.
         statements: list[ToldFacts] = []
         # An option that is quoted is not asserted.
         for start, end in [] if _OPTION.search(line) else sentences(line):
@@ -189,8 +188,7 @@ class ObjectOrder:
         return reading, statements
 
     def judge(self, said: ToldFacts | FinalAnswer) -> Verdict:
-        # The option that the answer names must follow from the clues. Facts that the clues leave open are `Unknown`,
-        # and so is an answer that is not understood.
+        # The option that the answer names must follow from the clues. Facts that the clues leave open are `Unknown`.
         if isinstance(said, ToldFacts):
             return _judge_arrangement(self, said)
         text = dict(self.options).get(said.letter, said.text)
@@ -217,8 +215,6 @@ def holds(fact: Fact, row: tuple[int, ...]) -> bool:
 
 
 def read_order(prompt: str) -> ObjectOrder | None:
-    # Read the last problem of `prompt`; `None` if it cannot be read, or its clues contradict each other. It is not read
-    # if it has more than `MOST` objects or no clue that is understood.
     sets = list(_SET.finditer(prompt)) if len(prompt) <= MAX_PROMPT else []
     if not sets:
         return None
@@ -434,7 +430,7 @@ def _in_a_row(problem: ObjectOrder, way: Way, text: str, start: int) -> list[Tol
 
 
 def _by_rank(problem: ObjectOrder, way: Way | None, text: str) -> Iterator[FoundFact]:
-    # Yield facts such as "the third bird must be the falcon"; none if `way` is `None`.
+    # Facts such as "the third bird must be the falcon".
     if way is None or is_doubtful(text):
         return
     for match in _PLACED.finditer(text):

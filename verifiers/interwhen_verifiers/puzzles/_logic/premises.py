@@ -65,7 +65,6 @@ class ClassStatement(NamedTuple):
 
 
 def read_statement(text: str) -> ClassStatement | None:
-    # Read the statement in `text`. Return `None` if it has none of the known forms, or is too long.
     said = " ".join(text.strip().rstrip(".?").split())
     for quantity, pattern in _FORMS:
         if len(said) < 200 and (match := pattern.fullmatch(said)):
@@ -218,7 +217,7 @@ class _Signs:
         if left is None or _SIGNS.get(self._peek()) != op:
             return left
         self._at += 1
-        # To the right, as implications are read.
+        # The right side takes all that follows: `a -> b -> c` is `a -> (b -> c)`, as implications are read.
         right = self._binary(level, depth + 1)
         return None if right is None else Formula(op, "", (left, right))
 
@@ -286,7 +285,6 @@ class World:
         return _cases(self.names.index(name), len(self.names))
 
     def read(self, text: str) -> Premise | None:
-        # Read the premise in `text`. Return `None` if it is not understood, or has an unknown name.
         people = dict(self.people)
         premise: Premise | None = read_formula(text) if "" in people else read_statement(text)
         is_known = premise and premise.names <= set(self.names) and (premise.person is None or premise.person in people)
@@ -307,12 +305,11 @@ class World:
         return "open" if self.with_premise(premise).is_consistent(are_peopled=are_peopled) else "contradicts"
 
     def is_consistent(self, *, are_peopled: bool = False) -> bool:
-        # `are_peopled`: assume that each class has a member.
         members = map(self._within, self.names) if are_peopled else ()
         return all(self.allowed & each for each in (*self.demands, *dict(self.people).values(), *members))
 
     def with_premise(self, premise: Premise) -> World:
-        # Return these premises with `premise` added. All that it names must be known.
+        # All names in `premise` must be known.
         cases = self.mask(premise)
         if premise.person is not None:
             people = dict(self.people)
@@ -405,9 +402,6 @@ class Premises:
         return is_supposed, conclusions
 
     def judge(self, said: Concluded | FinalAnswer) -> Verdict:
-        # A conclusion is a violation if its contrary follows from the premises, and `Unknown` if neither follows. An
-        # answer is `Unknown`, for example, if it or the question is not understood, or if schools of logic differ on
-        # it.
         if isinstance(said, FinalAnswer):
             return _judge_reply(self, said)
         # A conclusion is wrong if its contrary follows, and unknown if neither does.
@@ -421,9 +415,8 @@ class Premises:
 
 
 def read_premises(prompt: str) -> Premises | None:
-    # Read the premises of `prompt`, which follow words such as "Premises:", and the question about them. Return `None`
-    # if there are none, if they are too many, not understood or contradictory, or if `prompt` is too long. All must be
-    # statements about classes, such as "all A are B" or "Anna is tall", or else all must be formulas.
+    # All premises must be about classes, such as "all A are B" or "Anna is tall", or else all must be formulas.
+    # Contradictory ones are not read.
     markers = list(_GIVEN.finditer(prompt)) if len(prompt) <= MAX_PROMPT else []
     if not markers:
         return None

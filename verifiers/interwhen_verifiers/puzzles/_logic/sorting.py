@@ -68,8 +68,8 @@ class Words:
     """The state after a line that is too long to read."""
 
     def read(self, rank: int, line: str) -> tuple[int, list[Sorted]]:
-        # `rank` is the state before the line. The state is the position (1 for the first) of the letter by which the
-        # text compares words; 0 if it is not known.
+        # The state is the position (1 for the first) of the letter by which the text compares words; 0 if it is not
+        # known.
         statements: list[Sorted] = [
             Subpart(*match.span(), tuple(_QUOTED.findall(match["words"])), ordinal(match["rank"]))
             for match in _SUBPART.finditer(line)
@@ -83,8 +83,6 @@ class Words:
         return after, [*statements, *_letters(line, rank, ranks), *_chains(line, after), *_bare(line)]
 
     def judge(self, said: Sorted) -> Verdict:
-        # The verdict is `Unknown`, for example, for an order in a problem that sorts descending, for an answer that is
-        # no list, and for most orders with words that are not to be sorted.
         match said:
             case Letter():
                 return _judge_letter(said)
@@ -109,8 +107,7 @@ def _and_less(listed: str) -> str:
 
 
 def read_words(prompt: str) -> Words | None:
-    # Read the words to sort from `prompt`. Return `None` if it has none, or if it is too long. A prompt that consists
-    # only of four or more small-letter words is such a list, too.
+    # A prompt that consists only of four or more words in small letters is a list to sort, too.
     if len(prompt) <= MAX_PROMPT and _PLAIN.fullmatch(prompt):
         return Words(tuple(prompt.split()))
     orders = list(_ORDER.finditer(prompt)) if len(prompt) <= MAX_PROMPT else []
@@ -236,7 +233,7 @@ def _letters(line: str, rank: int, ranks: list[tuple[int, int]]) -> Iterator[Let
 
 
 def _chains(line: str, rank: int) -> Iterator[WordChain]:
-    # "c"]``; none if the line states letters of words.
+    # A chain is written such as `"a" < ["b" ? "c"]`. A line that states letters, such as `"fig": "f" (6)`, has none.
     if _LETTER.search(line):
         return
     settled: tuple[str, ...] = ()
@@ -297,7 +294,7 @@ _ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 
 def _at(word: str, rank: int) -> set[str]:
-    # An entry of the result is empty if `word` is shorter.
+    # A letter may be counted with or without signs such as hyphens. An empty text stands for a word that is too short.
     return {text[rank - 1] if rank <= len(text) else "" for text in (word.casefold(), letters(word))}
 
 

@@ -114,7 +114,6 @@ class Swaps:
     """The state after a line that is too long to read: the count of swaps is lost."""
 
     def read(self, told: SwapState, line: str) -> tuple[SwapState, list[Holding]]:
-        # Return the state after `line`, and the statements in the line. `told` is the state before it.
         headed = _headed(self, told, line)
         if headed is not None:
             return headed
@@ -127,8 +126,7 @@ class Swaps:
         return told, statements
 
     def judge(self, said: Holding | FinalAnswer) -> Verdict:
-        # A statement passes if it is true after any of the numbers of swaps that may be meant. What is not understood
-        # is `Unknown`.
+        # A statement passes if it is true after any of the numbers of swaps that may be meant.
         if isinstance(said, Holding):
             return _judge_holding(self, said)
         thing = self.thing(dict(self.options).get(said.letter, said.text))
@@ -143,7 +141,6 @@ def words(text: str) -> tuple[str, ...]:
 
 
 def read_swaps(prompt: str) -> Swaps | None:
-    # A question that is not understood is left out.
     starts = list(_START.finditer(prompt)) if len(prompt) <= MAX_PROMPT else []
     if not starts:
         return None
@@ -235,7 +232,7 @@ def _listed(problem: Swaps, told: SwapState, line: str) -> tuple[SwapState, list
 
 
 def _may_be_options(problem: Swaps, line: str, said: list[Holding]) -> bool:
-    # Tell whether the letters in `line` may be those of the options and not initials. `said` are its statements.
+    # In a list such as `A: the red ball`, the letter may be an initial or that of an option.
     options, letters = dict(problem.options), _LETTERS.findall(line)
     pairs = zip(letters, said, strict=False)
     return len(letters) == len(said) and all(
@@ -326,7 +323,6 @@ def _swapped(problem: Swaps, told: SwapState, swap: re.Match[str]) -> SwapState:
 def _said(
     problem: Swaps, line: str, start: int, end: int, at: frozenset[int], *, initials: bool = False
 ) -> Iterator[Holding]:
-    # A single letter is read as a person only if `initials` is true.
     for match in _SAYS.finditer(line, start, end):
         if not initials and len(match["name"] or match["who"]) == 1:
             continue

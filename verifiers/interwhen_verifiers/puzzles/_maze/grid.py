@@ -52,7 +52,6 @@ class Maze:
     """The cells of the path, start and goal included; empty if no path is marked."""
 
     def distance(self) -> int | None:
-        # Return the least number of steps from start to goal; `None` if the goal cannot be reached.
         seen, waiting = {self.start}, deque([(self.start, 0)])
         while waiting:
             cell, steps = waiting.popleft()
@@ -176,7 +175,6 @@ class MazeProblem:
 
 
 def read_problem(prompt: str) -> MazeProblem | None:
-    # Read the maze and the question of `prompt`. Return `None` if no maze can be read, or `prompt` is too long.
     if len(prompt) > MAX_PROMPT:
         return None
     maze = _quoted(prompt) or _drawn(prompt)

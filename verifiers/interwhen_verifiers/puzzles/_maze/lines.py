@@ -198,8 +198,8 @@ Said: TypeAlias = Located | Moves | Field | Rotation | Count | ExitPlace | MazeA
 
 
 def read_line(line: str, *, least: int = 0) -> tuple[Said, ...]:
-    # A line with a question mark has none, unless it gives the answer. If `least` is not 0, a line is also the answer
-    # if it has only moves, and at least that many, or only the word "infeasible".
+    # With `least`, a line of only moves, at least so many, or of only the word "infeasible" is an answer, too. A
+    # question has no statements.
     if len(line) > MAX_LINE:
         return ()
     if (answer := find_answer(line)) is not None:
@@ -324,7 +324,6 @@ def _located(match: re.Match[str]) -> Said:
 
 
 def _chain(line: str) -> Moves | None:
-    # A long chain is cut.
     head = _CHAIN.match(line)
     if head is None:
         return None
@@ -345,11 +344,11 @@ def _chain(line: str) -> Moves | None:
 
 
 def _numbered(line: str) -> Moves | None:
-    # Move right` or `Move left to (2,3)`; else `None``.
+    # Read a step such as `1. Move right` or `Step 2: move left to (2,3)`.
     match = _STEP.match(line)
     if match is None or match["rest"].strip(" .*)") or (match["way"] is None and match["b1"] is None):
         return None
-    # "2. left" may be a turn.
+    # "2. left" may mean to turn left, and not to move.
     if match["b1"] is None and (match["a1"] is not None or not _MOVING.search(line[: match.start("way")])):
         return None
     before = _pair(match, "a") if match["a1"] else None

@@ -92,7 +92,7 @@ def begin(problem: MazeProblem) -> WalkState:
 
 def locate(problem: MazeProblem, place: WalkState, said: Located) -> Outcome:
     # The start or exit passes if the position is right in one way in which the text may write coordinates. A wrong
-    # position is a violation only if that way is certain. `place` is the state before the statement.
+    # position is a violation only if that way is certain.
     maze = problem.maze
     if said.what == "here":
         if place.walk.cell is None or not place.is_confirmed:
@@ -154,7 +154,6 @@ def _names_runs(maze: Maze, moves: Moves) -> bool:
 
 
 def judge_field(place: WalkState, said: Field) -> Verdict:
-    # The verdict is `Unknown` if the walk so far is not known well enough.
     last = place.walk
     if said.name == "turn":
         if last.turn is None or last.turn == "back":
@@ -179,7 +178,6 @@ def judge_field(place: WalkState, said: Field) -> Verdict:
 
 
 def judge_rotation(said: Rotation) -> Verdict:
-    # The verdict is `Unknown` if the two directions are the same or opposite.
     right = turn_between(said.one, said.other)
     if right in {"straight", "back"} and right != said.turn:
         return Unknown("that is no turn to the side")
@@ -216,8 +214,8 @@ def _walk_by_pairs(problem: MazeProblem, place: WalkState, moves: Moves) -> Outc
 def _replayed(
     problem: MazeProblem, last: Walk, moves: Moves, frames: Iterable[CoordinateFrame]
 ) -> tuple[list[tuple[CoordinateFrame, Walk]], _Fault | None]:
-    # Replay `moves` after the walk `last`, once for each of `frames`, the possible meanings of coordinates. Return the
-    # frames in which all moves can be made, with the walks after them, and the first fault, or `None`.
+    # `frames` are the possible meanings of coordinates. The result has those in which all moves can be made, with the
+    # walks after them, and the first fault.
     alive: list[tuple[CoordinateFrame, Walk]] = []
     fault: _Fault | None = None
     for frame in frames:
@@ -245,7 +243,6 @@ def _begun(problem: MazeProblem, last: Walk, moves: Moves, frame: CoordinateFram
 
 
 def _replay(problem: MazeProblem, last: Walk, moves: Moves, frame: CoordinateFrame | None) -> Walk:
-    # Raises `_Fault` for a move that cannot be made from where `last` ends.
     maze = problem.maze
     rows, columns = maze.size
     for step in moves.steps:
@@ -329,7 +326,6 @@ _NO_WAY = re.compile(r"infeasible|no (?:path|way|solution)|impossible|none", re.
 
 
 def judge_count(problem: MazeProblem, said: Count, last: Walk) -> Verdict:
-    # The verdict is `Unknown` if no path is marked, and for a number that may be right for `last`, the walk so far.
     verdict = _judge_turns(problem, TURN_QUESTIONS[said.kind], said.number)
     is_high = said.number > sum(said.kind in {turn, "total"} for turn in problem.maze.turns)
     if isinstance(verdict, Violation) and said.is_tally and not is_high and last.cell != problem.maze.goal:
@@ -345,8 +341,6 @@ def judge_place(problem: MazeProblem, place: str) -> Verdict:
 
 
 def judge_final(problem: MazeProblem, final: MazeAnswer) -> Verdict:
-    # The verdict is `Unknown` if the question or the answer is not understood, or if no path is marked and it asks for
-    # turns.
     chosen = choose(final.text, problem.options) if problem.options else None
     text = chosen[1] if chosen else final.text
     match problem.asked:

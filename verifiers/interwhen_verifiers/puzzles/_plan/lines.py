@@ -176,7 +176,6 @@ def _bracketed(
 
 
 def _called(text: str, at: int, number: int | None, problem: PlanningProblem) -> tuple[ActionStep, ...] | Doubt | None:
-    # The result is a doubt if the call may name an action and is not understood.
     match = _CALL.fullmatch(text, at)
     if match is None:
         return None
@@ -188,7 +187,7 @@ def _called(text: str, at: int, number: int | None, problem: PlanningProblem) ->
 
 
 def _bare(text: str, at: int, number: int | None, problem: PlanningProblem) -> tuple[ActionStep, ...] | None:
-    # Read an action in PDDL without its brackets. Return `None` unless the problem has this action.
+    # Read an action in PDDL without its brackets, such as `stack a b`.
     end = len(text.rstrip(_TRAILING))
     step = _step(tuple(text[at:end].lower().split()), at, end, number, problem) if end - at <= _SENTENCE else None
     return (step,) if isinstance(step, ActionStep) and not step.fault else None
@@ -256,7 +255,7 @@ def _unread(text: str, at: int, number: int | None, problem: PlanningProblem) ->
 
 
 def _describes(text: str, problem: PlanningProblem) -> bool:
-    # Tell whether `text` only describes a state, the goal or the plan. It does not if it has an unknown word.
+    # A word that is not known may tell an action, so a text with one does not count as a description.
     said = text.lower()
     names = problem.objects.keys() | problem.aliases.keys()
     words = {match[0] for match in re.finditer(r"[a-z]++", _CONDITION.sub(" ", said))}

@@ -70,7 +70,6 @@ def show(atom: Atom) -> str:
 
 
 def misfit(problem: PlanningProblem, name: str, values: tuple[str, ...]) -> str:
-    # Return why `values` cannot be the arguments of the action `name`; an empty string if they can.
     parameters = problem.domain.operators[name].parameters
     if len(values) != len(parameters):
         count = len(parameters)
@@ -85,7 +84,7 @@ def misfit(problem: PlanningProblem, name: str, values: tuple[str, ...]) -> str:
 
 
 def unmet(literals: Literals, state: State, bound: Mapping[str, str] | None = None) -> tuple[str, ...]:
-    # Return a text for each of `literals` that is not true in `state`. `bound` maps variables to their values.
+    # `bound` maps the variables in `literals` to objects.
     missing = [f"{show(atom)} does not hold" for atom in _ground(literals.yes, bound or {}) if atom not in state]
     return (*missing, *(f"{show(atom)} holds" for atom in _ground(literals.no, bound or {}) if atom in state))
 
@@ -120,7 +119,6 @@ class PddlError(ValueError):
 
 
 def read_domain(text: str) -> Domain:
-    # Raises `PddlError` if any part cannot be read.
     sections = _sections(text, "domain")
     asked = {str(each) for part in sections.get(":requirements", []) for each in part}
     unknown = (asked - _KNOWN) | (set(sections) - _DOMAIN_PARTS)
@@ -141,7 +139,6 @@ def read_domain(text: str) -> Domain:
 
 
 def read_problem(text: str, domain: Domain) -> PlanningProblem:
-    # Raises `PddlError` if any part cannot be read.
     sections = _sections(text, "problem")
     unknown = set(sections) - _PROBLEM_PARTS
     if unknown or not sections.keys() >= {":init", ":goal"}:
@@ -258,7 +255,7 @@ def _atom(part: Sequence[Node]) -> Atom:
 
 
 def _typed(words: Sequence[Node]) -> Iterator[tuple[str, str]]:
-    # A name without a type has the type `object`.
+    # In PDDL, a name without a type has the type `object`.
     waiting: list[str] = []
     rest = iter(words)
     for node in rest:
