@@ -114,8 +114,12 @@ async def test_final_reading_holds_the_answer_but_not_reasoning():
 
     transport = MemoryWire(script)
     parts, result = await collect(transport, [word(remedy=Resample())], settings={"reading": "final"})
-    answers = [part.chunk()["choices"][0]["delta"].get("content") for part in parts]
-    assert "BAD\n" not in answers
+    shown = [part.chunk()["choices"][0]["delta"] for part in parts]
+    assert "BAD\n" not in [delta.get("content") for delta in shown]
+    reasoning, answer = (
+        next(at for at, delta in enumerate(shown) if delta.get(key)) for key in ("reasoning_content", "content")
+    )
+    assert reasoning < answer
     assert spelled(parts) == result.text
 
 

@@ -19,7 +19,6 @@ from interwhen import (
     Segment,
     Sentences,
     Span,
-    ToolCall,
     ToolCalls,
     Tracker,
     Violation,
@@ -42,23 +41,17 @@ from interwhen._core.segmenter import Intake
 from interwhen._core.transcript import Transcript
 from interwhen._core.violations import Candidate, Ref, Violations, step_starts
 from interwhen.events import FrontierMoved, Remedied
-from interwhen.models import Chunk
 from interwhen.remedies import Conclude
 from interwhen.results import Cancelled, CheckRecord, Judged
 from interwhen.toolkit import Mention
 from tests.core.call_texts import OFFER
-from tests.core.worlds import STRICT, drive, monitor, parse
+from tests.core.worlds import STRICT, call_chunk, drive, monitor, parse
 
 LIVE_AND_GATED = pytest.mark.parametrize("delivery", ["interrupt", "gate"])
 
 
 def said(driver):
     return driver.core.transcript.slice(0, driver.core.transcript.length)
-
-
-def call_of(arguments, name="call"):
-    call = ToolCall(id=name, name=name, arguments=arguments)
-    return Chunk(call.text, call=call)
 
 
 def reasoned(*monitors, **options):
@@ -483,7 +476,7 @@ def test_a_continued_line_is_judged_as_a_whole():
     calls = monitor("calls", trigger=ToolCalls(), delivery="gate_tools", remedy=Resample(), required=False)
     driver = drive(monitor(delivery="observe"), calls)
     driver.feed("4+9=1")
-    driver.tell(call_of("2+2=5"))
+    driver.tell(call_chunk("call", "2+2=5"))
     driver.extract()
     driver.answer(driver.job("2+2=5"))
     driver.open()
@@ -532,7 +525,7 @@ def test_the_chain_tells_of_checks_on_removed_text():
     assert chain_after("1+1=2\n", "2+2=4\n") == chains[0]
 
 
-def test_a_cut_moves_the_frontier_back():
+def test_a_late_violation_moves_the_frontier_back():
     driver = drive(monitor("early"), monitor("late", verifier=STRICT, required=False, remedy=Resample()))
     driver.feed("7+1=8\n")
     driver.extract()
@@ -581,7 +574,7 @@ def test_feedback_spends_no_tokens_unless_servers_count_it():
 def test_a_sample_after_a_call_keeps_the_line():
     driver = drive(monitor(trigger=ToolCalls(), delivery="gate_tools", remedy=Resample()), starts_in="reasoning")
     driver.feed("1+1=2\n4", phase="reasoning")
-    driver.tell(call_of("2+2=5"))
+    driver.tell(call_chunk("call", "2+2=5"))
     driver.settle()
     assert (driver.state, said(driver), driver.core.transcript.line_end) == ("opening", "1+1=2\n4", "")
     driver.tell(Opened("turn"))
@@ -700,7 +693,7 @@ def test_ending_the_reasoning_early_counts_as_no_mistake():
 def test_half_a_think_tag_before_calls_is_text():
     driver = drive(monitor(), think_tags=("<think>", "</think>"))
     driver.feed("<think>1+1=2\n</thi")
-    driver.tell(call_of("{}"))
+    driver.tell(call_chunk("call", "{}"))
     assert said(driver) == "<think>1+1=2\n</thicall({})"
 
 
@@ -709,7 +702,7 @@ def test_the_repeats_budget_limits_feedback_on_refused_calls():
     driver = drive(calls, budgets=Budgets(repeats=2))
     for _ in range(3):
         driver.open()
-        driver.tell(call_of("2+2=5"))
+        driver.tell(call_chunk("call", "2+2=5"))
         driver.settle()
     assert len([event for event in driver.of(Remedied) if event.violation.remedy == "feedback"]) == 2
     assert driver.summary.status == "abstained"

@@ -427,12 +427,6 @@ def test_a_sentence_allows_at_most_three_closing_signs(closing):
     assert sentences == ([f"It is 4.{closing}", "Then 5."] if len(closing) <= 3 else [text])
 
 
-@pytest.mark.parametrize(("closers", "ends"), [(")", True), (')"*', True), (')"*_', False)])
-def test_a_sentence_ends_before_few_closing_signs(closers, ends):
-    intake = Intake((monitor(trigger=Sentences()),), tags=None, phase="answer")
-    assert len(list(intake.feed(f"It is.{closers} So", 1, "answer"))) == ends
-
-
 def test_a_sentence_may_end_with_a_number():
     driver = drive(monitor(trigger=Sentences()))
     driver.feed("I have 5. Then 6 more. ")
