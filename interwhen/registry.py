@@ -283,7 +283,7 @@ def _show_option(key: str, value: object) -> str:
 
 
 def own_options(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    # A `**kwargs` parameter has the key `"**"`. Empty if `factory` has no readable signature.
+    # `"**"` is the key of a `**kwargs` parameter. Empty if `factory` has no readable signature, as for some built-ins.
     try:
         parameters = inspect.signature(factory).parameters.values()
     except (TypeError, ValueError):
@@ -296,8 +296,7 @@ def own_options(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 def split_options(
     name: str, factory: Callable[..., Any], options: Mapping[str, object]
 ) -> tuple[dict[str, object], dict[str, object]]:
-    # An option that `factory` has itself goes to `factory`. Values for a `**kwargs` parameter are not converted. Raises
-    # `PluginError` for an unknown option, a value of a wrong type, or an annotation that cannot be resolved.
+    # An option that `factory` has itself goes to `factory`, also if its name is that of a generic option.
     own = own_options(factory)
     for_factory: dict[str, object] = {}
     generic: dict[str, object] = {}
@@ -314,9 +313,7 @@ def split_options(
 
 
 def converted(name: str, key: str, value: object, annotation: Any) -> object:
-    # A text that cannot be converted directly is decoded as JSON. If that fails for a list type, a text that does not
-    # begin with `[` becomes the only element of a list. A value for a type that cannot be checked, such as a callable,
-    # stays unchanged.
+    # Options from `name:option=value` are texts: a value may be JSON, and a list of one element the element alone.
     try:
         return msgspec.convert(value, annotation, strict=False)
     except TypeError:
@@ -327,7 +324,7 @@ def converted(name: str, key: str, value: object, annotation: Any) -> object:
                 return msgspec.json.decode(value, type=annotation, strict=False)
             if _is_list(annotation) and not value.lstrip().startswith("["):
                 with suppress(*DECODE_ERRORS):
-                    return msgspec.convert([value], annotation, strict=False)  # a list of one
+                    return msgspec.convert([value], annotation, strict=False)
         raise PluginError(
             name,
             f"its option {key} must have a value that fits, got {_show_option(key, value)}: {error}",
@@ -451,7 +448,6 @@ def _choices(key: str, annotation: Any) -> str:
 
 
 def _is_list(annotation: Any) -> bool:
-    # Text, bytes and mappings do not count.
     if typing.get_origin(annotation) in {typing.Union, types.UnionType}:
         return any(_is_list(each) for each in typing.get_args(annotation))
     kind = typing.get_origin(annotation) or annotation
@@ -613,8 +609,7 @@ def call_factory(
     options: Mapping[str, object] = MappingProxyType({}),
     passes: type[InterwhenError] = InterwhenError,
 ) -> Any:
-    # An exception of the factory becomes a `PluginError` that names the plug-in `name`, except for exceptions of type
-    # `passes`.
+    # The factory is code of a plug-in, and may raise anything.
     try:
         return factory(*given, **options)
     except passes:
@@ -740,7 +735,6 @@ CONSENT = "it needs your consent: write -m ... or --trust FILE (in Python monito
 
 
 def _needs_consent(name: str, why: str) -> PluginError:
-    # Return the error for the plug-in `name`, which a file names and which may not be used, because of `why`.
     return PluginError(name, f"{CONSENT}; {why}")
 
 
@@ -823,8 +817,7 @@ def _served(base_url: str, *, name: str | None, api: Api, api_key: str | None) -
 
 
 def load_workers(spec: str | WorkerPool | None) -> WorkerPool | None:
-    # A pool or `None` is returned unchanged. Raises `PluginError` if the plug-in is unknown or fails, and `UsageError`
-    # if `spec` is something else. An `InterwhenError` of the factory is passed on.
+    # Raises `PluginError` if the plug-in is unknown or fails. An `InterwhenError` of its factory is passed on.
     pool: WorkerPool | None = make(WORKERS, spec, {}) if isinstance(spec, str) else spec
     require("workers", pool, WorkerPool | None, "write workers=Workers(...) or 'ray'")
     return pool
@@ -853,7 +846,7 @@ def load_monitor_or_path(spec: str) -> Monitor:
 
 
 def find_factory(name: str, module: str, factory: str) -> Callable[..., Any]:
-    # A working directory that is not in `sys.path` is added there, and stays. `name` is used in error messages.
+    # The working directory stays in `sys.path` afterwards. `name` is used in error messages.
     if (here := os.getcwd()) not in sys.path:  # noqa: PTH109  # sys.path has strings
         sys.path.insert(0, here)
     importlib.invalidate_caches()
@@ -891,8 +884,7 @@ def make(group: str, spec: str, shipped: Mapping[str, Callable[..., Any]], **giv
 
 
 def call_with_own(name: str, factory: Callable[..., Any], options: Mapping[str, object], /, **given: object) -> Any:
-    # Call `factory` with the arguments `given`, and `options`, which must be parameters of it; return its result.
-    # Values of `options` are converted to the annotated types.
+    # `options` come from the user. They must be parameters of `factory` that the caller has not `given` itself.
     own = own_options(factory)
     values = dict(given)
     for key, value in options.items():

@@ -31,7 +31,7 @@ from interwhen.cli._text import (
 )
 
 app = App(name="verifiers", help="List, describe and try the installed verifiers, or create one.")
-# Imported when they are called, so that they do not slow down the others.
+# By name, so that the other commands do not wait for the import of these modules.
 app.command(
     "interwhen.cli._trials:try_",
     name="try",

@@ -128,7 +128,6 @@ class ViewState:
 
 
 def apply(state: ViewState, event: Event) -> ViewState:  # noqa: C901 (one case for each member of the union)
-    # `state`, the state before, is not changed.
     match event:
         case Delta():
             return _extended(state, event)
@@ -236,19 +235,17 @@ class Line:
     """The text with its styles; control characters are escaped."""
 
     def gutter(self, signs: Signs) -> Text:
-        # The model cannot write there.
+        # Only interwhen writes to the gutter, so the model cannot imitate these signs.
         text = Text.assemble((f" {signs.of(self.kind)}", STYLES[self.kind]))
         text.append(signs.wrote if self.wrote else " ", style=REPAIR)
         return text.append(f"{signs.bar} ", style="dim")
 
 
 def render(state: ViewState, signs: Signs = UNICODE) -> Text:
-    # Return the whole trace of `state` for the terminal. Before each line stand its signs.
     return Text("\n").join(line.gutter(signs).append_text(line.text) for line in picture(state, signs=signs))
 
 
 def picture(state: ViewState, start: int = 0, end: int | None = None, *, signs: Signs = UNICODE) -> list[Line]:
-    # Retracted texts are shown where they stood, at most three of them at one place.
     stop = state.end if end is None else end
     known = _known(state, start, stop)
     retracted = [each for each in state.retracted if start <= each.at <= stop]
@@ -306,7 +303,6 @@ class _LineBuilder:
     """The current line."""
 
     def add(self, text: str, at: int, stretch: Stretch) -> None:
-        # Newlines end lines.
         for number, piece in enumerate(text.split("\n")):
             if number:
                 self._end_line()
@@ -315,7 +311,6 @@ class _LineBuilder:
             at += len(piece) + 1
 
     def add_retracted(self, retracted: list[RetractedText], at: int) -> list[RetractedText]:
-        # Show the texts in `retracted` at or before offset `at`, at most the last three. Return the others.
         here = [each for each in retracted if each.at <= at]
         left, right = self.signs.retracted
         for each in here[-_RETRACTED:]:
@@ -496,7 +491,6 @@ class Viewer:
 
 
 def viewer_for(console: Console, *, json: bool, plain: bool) -> Viewer:
-    # Lines are appended with `plain`, or if `console` cannot redraw.
     if json:
         return JsonViewer(console.file)  # type: ignore[arg-type]  # a console writes to a text stream
     if plain or not is_live(console):

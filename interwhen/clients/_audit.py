@@ -81,8 +81,7 @@ class AuditFile(BackgroundWriter):
             return known
 
     def write(self, record: CallRecord) -> None:
-        # Queue `record` for the writing thread. This does not wait, and does not raise if the disk fails. If 1,000
-        # records are waiting already, the record is dropped and counted in `dropped`.
+        # Does not wait, since it is called on the event loop, and does not raise if the disk fails.
         line = msgspec.json.encode(record, enc_hook=str) + b"\n"
         self.start()
         try:

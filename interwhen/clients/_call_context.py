@@ -121,8 +121,7 @@ async def serve_context(
 
 
 def lack_of_plain_answer(call: ApiCall, answer: tuple[Chunk, ...]) -> str:
-    # Return the reason why the stored `answer` must not be the reply to `call`; empty if it may. Reasons are a request
-    # that may ask for more than plain text, and an answer that is too long for the caller's limit.
+    # Return why the stored `answer` must not be the reply to `call`; empty if it may.
     more = sorted(name for name, value in call.body.items() if name not in _PLAIN and value not in (None, [], {}))
     if more:
         return f"a stored answer does not have what the request asks for by {', '.join(more[:5])}"

@@ -74,7 +74,7 @@ class ApiCall:
         greedy = 0.0 if self.body.get("temperature") == 0 else None
         # The run reads from these fields which tools were offered. The body has them anyway.
         extra = {name: value for name, value in self.body.items() if name in ("tools", "functions")}
-        # The body goes to the server as it is. Values that are none there are for the server to refuse.
+        # The body goes to the server as it is, so the server refuses invalid values. Here they are left out.
         return Sampling(
             max_tokens=limit if limit is None or limit >= 0 else None,
             seed=seed if type(seed) is int else None,
@@ -119,9 +119,6 @@ class ApiCall:
 
 
 def read_call(api: Api, body: Mapping[str, Any]) -> ApiCall:
-    # Raises `Unsupported` if the request cannot be supervised: for several answers or audio; in the completions API for
-    # `echo`, `suffix` and a prompt that is neither a string nor a list of exactly one; in the Responses API for
-    # `multi_agent` and `background`.
     _refuse(api, body)
     options = body.get("stream_options")
     limit = next((name for name in _LIMITS[api] if isinstance(body.get(name), int)), None)
@@ -302,7 +299,7 @@ def run_of_call(
     sampling: Sampling,
     budgets: Budgets,
 ) -> Run:
-    # No listener observes it: the call is observed as a whole.
+    # The run has no listeners: a call may need several runs, and is observed as a whole.
     options = RunOptions(
         monitors=() if is_off() else monitors,
         sampling=sampling,
@@ -333,7 +330,6 @@ def make_settings(monitors: Iterable[MonitorSpec], options: Mapping[str, Any]) -
 
 
 def _known(options: Mapping[str, Any], context: Ready | NamedContext | None = None) -> dict[str, Any]:
-    # Raises `UsageError` for an unknown option, or for a value that cannot be converted.
     settings = dict(options)
     require_known("the options of interwhen", settings, [item.name for item in dataclasses.fields(Settings)])
     if "monitors" in settings:

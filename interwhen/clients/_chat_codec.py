@@ -138,8 +138,8 @@ _BACK = 200
 class Correction(NamedTuple):
     """The words to write before new text that follows a retraction."""
 
-    # `lead` is text that does not belong to the trace. `again` is the text of the trace from `start` up to the new
-    # text, which is written again. The first `same` characters of the new text are not written: they stand already.
+    # `lead` is not text of the trace. `again` is the trace from `start` up to the new text, which is written again. The
+    # first `same` characters of the new text are not written, because the reader has them already.
 
     lead: str
     start: int
@@ -204,9 +204,8 @@ class Corrections:
             self._fields.pop()
 
     def before(self, field: Field, start: int, text: str, *, said: bool) -> Correction:
-        # Return the words to write in `field` before `text`, which begins at offset `start` of the trace. They may be
-        # empty, for example if no text in this field was retracted. After this call with a text, that retraction is
-        # done. `said` is true if `text` is feedback.
+        # Call this once for each text: it takes the retraction in `field` as done. `said` is true if `text` is
+        # feedback.
         if field not in self._retracted_in or not text:
             return Correction("", start, "")
         self._retracted_in.discard(field)
@@ -254,8 +253,6 @@ def wire_reason(reason: FinishReason | None) -> str | None:
 class ChunkTemplate:
     """Makes chunks with the common fields (id, model, ...) of *first*, the server's first chunk, which may be empty."""
 
-    # With `chat`, the chunks are those of the chat API, else of the completions API.
-
     def __init__(self, first: bytes, *, chat: bool) -> None:
         self._chat = chat
         kind = "chat.completion.chunk" if chat else "text_completion"
@@ -292,7 +289,7 @@ class ChunkTemplate:
         return body
 
     def with_text(self, data: bytes, field: Field, text: str, *, whole: bool) -> Body:
-        # If `text` is the `whole` text of the chunk, its log-probabilities and token ids are kept.
+        # Log-probabilities and token ids describe the `whole` text of a chunk, so a part of it goes without them.
         body = self.again(data)
         choice = body["choices"][0]
         if self._chat:
@@ -306,9 +303,8 @@ class ChunkTemplate:
         return body
 
     def rest(self, data: bytes, shift: int = 0) -> Body:
-        # Return the server's chunk `data` without its text and reasoning, which were already shown. Its
-        # log-probabilities and token ids are kept only if it had no text. `shift` is added to the index of each tool
-        # call.
+        # Its text and reasoning are removed, as they were already shown. `shift` is how many calls of the reader come
+        # before.
         body = self.again(data)
         for choice in body.get("choices") or ():
             texts = [choice.get("text")]
@@ -437,7 +433,6 @@ class Composer:
             self._is_broken = isinstance(event, StreamBroken)
 
     def judged(self, result: Result) -> Result:
-        # If the answer has text that no monitor reads, a verified result becomes unverified, with the reasons.
         if self.prompt_findings:
             result = msgspec.structs.replace(result, prompt_findings=self.prompt_findings)
         return _with_unmonitored(result, self._buffer.field_filter.unmonitored)
@@ -457,7 +452,6 @@ class Composer:
             self._corrections.retract(to, is_correction=not self._is_broken)
 
     def _flush(self) -> None:
-        # Pieces of tool calls wait for the end.
         queue, released = self._buffer.queue, self._released
         while queue:
             arrival = queue[0]
@@ -578,7 +572,7 @@ class Composer:
         self._add(Part(None, self._template.finish(BLOCKED)))
 
     def _abstain(self, result: Result) -> str:
-        # If `result` is abstained, say so to the reader. Return the text that was added; empty if there was none.
+        # Return the text that was shown, because the Responses API repeats it in the last event.
         if result.status != "abstained" or not self._abstention:
             return ""
         field: Field = "content" if self._chat else "text"
@@ -634,7 +628,7 @@ class Composer:
 
 
 def is_one_request(result: Result) -> bool:
-    # Return whether the call of `result` sent one request, so that the server's token counts are those of the call.
+    # With one request, the server's token counts are those of the call.
     return result.ledger.requests <= 1 and not result.ledger.forks
 
 

@@ -67,7 +67,6 @@ class FieldFilter:
         """The first 8 fields with unmonitored text, by name. The value tells whether the text was held back."""
 
     def note(self, name: str) -> None:
-        # Nothing is recorded if there are 8 such fields already.
         if len(self.unmonitored) < NAMES_KEPT:
             self.unmonitored.setdefault(name, self.holds)
 
@@ -123,7 +122,7 @@ class ChunkFieldFilter(FieldFilter):
         self._scores = None
 
     def filtered(self, data: bytes) -> bytes:
-        # Unmonitored text is removed if `holds` is set. The field `interwhen` of a server is removed.
+        # The field `interwhen` is always removed: a server must not imitate supervision info.
         self.least = 1 << 62
         self.looked += 1
         try:
@@ -264,13 +263,13 @@ class BufferedChunk:
         return self.start >= max(kept, 1)
 
     def calls_go(self, kept: int) -> bool:
-        # Incomplete calls are removed. A chunk without calls is removed if it begins at `kept` or later.
+        # A call without a place is not complete, so its pieces are removed.
         if not self.calls:
             return self.start >= kept  # the call follows directly
         return all(self.places.get(number, kept) >= kept for number in self.calls)
 
     def cut_calls(self, kept: int) -> None:
-        # A chunk that loses all of its pieces becomes a chunk of the kind `text` with `cut` set.
+        # A chunk without its calls is shown for its text only: `cut` makes the composer write a new chunk with it.
         gone = [self.places.get(number, kept) >= kept for number in self.calls]
         if all(gone):
             self.kind, self.cut, self.calls = "text", True, ()
@@ -288,9 +287,8 @@ class BufferedChunk:
 class ChunkBuffer:
     """Decodes the streams of one call, and stores their chunks in ``queue``, in the order of the trace."""
 
-    # The composer takes chunks out of `queue`. `decode` decodes one event of a stream. `field` is the chunk's field for
-    # text of the answer. With `holds`, text that no monitor reads is removed from the chunks. `request` is the body of
-    # the request, whose strings a server may repeat.
+    # `field` is the chunk's field for text of the answer. `request` is the body of the request, whose strings a server
+    # may repeat.
 
     def __init__(
         self, decode: Decode, field: Field, *, holds: bool = False, request: Mapping[str, Any] = MappingProxyType({})
@@ -347,7 +345,8 @@ class ChunkBuffer:
             kept += len(piece.text)
 
     def splice(self, start: int, dropped: int, to: int) -> None:
-        # The rest of it begins at offset `to`, where the chunks of earlier text end now.
+        # For `Stream.splice`: the text of this stream begins at `start`, and its first `dropped` characters repeat kept
+        # text.
         fresh = [arrival for arrival in self.queue if arrival.start >= start and arrival.kind != "ours"]
         for _ in fresh:
             self.queue.pop()
@@ -389,8 +388,6 @@ class ChunkBuffer:
         self.queue.append(arrival)
 
     def decode(self, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
-        # The arguments are explained at `Decode`. The end mark is not stored. Raises `ModelError` for an error of the
-        # server and for an invalid event.
         decoded = self._decode(data, offset, first)
         if decoded is DONE:
             return decoded
@@ -444,8 +441,7 @@ class ChunkBuffer:
             last.calls, last.places, last.shift = calls, self._places, self._shift
 
     def _with_calls(self, data: bytes, decoded: Decoded, offset: int) -> Decoded:
-        # Store the chunk `data`, which may have pieces of tool calls and was decoded to `decoded`. Return the chunks of
-        # `decoded`, with each tool call that is now complete as a separate chunk.
+        # Pieces of a call are stored when they come; the run gets the call as a separate chunk when it is complete.
         read = self._calls.read(data, decoded, offset)
         # The text of a chunk comes before the calls that it completes.
         self._keep(data, decoded, read.pieces)

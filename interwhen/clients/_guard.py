@@ -49,9 +49,7 @@ class NotJson(ValueError):
 class Signature:
     """The parameters of one tool function, as the model sees them. *name* is the tool's name."""
 
-    # The model does not see the parameters in `context`, nor the `self` or `cls` of a method. Raises `UsageError` if
-    # the parameters of `tool` cannot be read, if `context` has a name that `tool` does not accept, or if JSON cannot
-    # represent the default of a parameter that the model sees.
+    # The model does not see the parameters in `context`, nor the `self` or `cls` of a method.
 
     def __init__(self, tool: Callable[..., Any], name: str, context: Collection[str]) -> None:
         self._name = name
@@ -83,8 +81,7 @@ class Signature:
                     ) from error
 
     def call(self, args: Sequence[Any], options: Mapping[str, Any]) -> ToolCall:
-        # Arguments that the model does not see are left out. Raises `NotJson` if JSON cannot represent the others
-        # completely, and `TypeError` if the arguments do not fit the function.
+        # Raises `NotJson`, and `TypeError` if the arguments do not fit the function.
         bound = self._signature.bind(*args, **options)
         bound.apply_defaults()
         texts: dict[str, str] = {}
@@ -120,7 +117,6 @@ def as_text(value: object) -> str:
 
 
 def as_json(value: object) -> str:
-    # Encode `value` as JSON. Raises `NotJson` if JSON cannot represent it completely.
     try:
         return msgspec.json.encode(_plain(value)).decode()
     except UnicodeError as error:
@@ -138,7 +134,7 @@ def as_json(value: object) -> str:
 
 
 def _plain(value: Any) -> Any:
-    # No field is masked or truncated. Fields without a value (`msgspec.UNSET`) are left out.
+    # No field is masked or truncated, because the checks must read all of the value.
     match value:
         case enum.Enum():
             return _plain(value.value)
@@ -377,8 +373,7 @@ class _Guarded:
         return self._on_refused(refusal)
 
     async def _before(self, args: Sequence[Any], options: Mapping[str, Any]) -> ToolCall | None:
-        # Check the call with the arguments `args` and `options` before the tool runs, and return it. Return `None` if
-        # there are no monitors, or if JSON cannot represent the call but nothing may refuse it.
+        # Return `None` also if JSON cannot represent the call but no monitor may refuse it.
         if self._signature is None:
             return None
         try:
@@ -402,7 +397,7 @@ class _Guarded:
         await self._judge(Chunk(text), self._results, (*self._said(), *made), ran=True)
 
     async def _refuse_not_json(self, why: str, monitors: tuple[Monitor, ...], *, ran: bool) -> None:
-        # Log that JSON cannot represent a value, because of `why`. Raise `Refused` if one of `monitors` may refuse.
+        # If all monitors only observe, nothing is refused, and the log alone reports the value.
         log_warning("guard.not_json", tool=self._name, why=why)
         if any(monitor.delivery != "observe" for monitor in monitors):
             call = ToolCall("", self._name, "{}")
@@ -437,7 +432,7 @@ class _Guarded:
 
 
 def _refusing(specs: Iterable[MonitorSpec]) -> tuple[Monitor, ...]:
-    # Monitors that observe still observe.
+    # A guard refuses whatever the remedy, because no model is there to write a correction.
     return tuple(
         dataclasses.replace(monitor, remedy=Stop(), delivery="observe" if monitor.delivery == "observe" else "gate")
         for monitor in load_monitors(cast("Any", specs))
@@ -445,7 +440,7 @@ def _refusing(specs: Iterable[MonitorSpec]) -> tuple[Monitor, ...]:
 
 
 def _blind(option: str, reads: str, monitor: Monitor) -> UsageError:
-    # Return the error for `monitor`, which would never read what it has to check in `option`.
+    # `monitor` would never read what it has to check.
     return UsageError(
         f"guard({option}=...) must have monitors with {reads}, got the monitor {monitor.name!r:.80} with "
         f"{monitor.trigger!r:.80} and phase={monitor.phase!r}: choose another monitor, or change its trigger"

@@ -44,7 +44,7 @@ _CHARACTER = 4
 class HeldTokens:
     """Finds the tokens whose text has come, in their order. Those whose text is still to come wait."""
 
-    # A mark that is in no text is left out. If the tokens do not spell the text, no further token is found.
+    # Marks, which are in no text, are left out. After a token that does not spell the text, no further token is found.
 
     def __init__(self) -> None:
         self._waiting: list[tuple[bytes, Any]] = []
@@ -58,9 +58,9 @@ class HeldTokens:
         """Whether the tokens do not spell the text."""
 
     def take(self, text: str, tokens: list[tuple[bytes, Any]], *, optional: bool = False) -> list[Any]:
-        # Add `text`, which has come, and `tokens`: pairs of the bytes of a token's text and any object. Return the
-        # objects of the tokens whose text has come by now. From the first token on, all text must have tokens, unless
-        # it is `optional`.
+        # `tokens` are pairs of the bytes of a token's text and any object. Return the objects whose text has come by
+        # now. From the first token on, text without tokens makes `differs` true, unless it is `optional` and nothing
+        # waits.
         self._has_scores = self._has_scores or bool(tokens)
         if not self._has_scores or not (tokens or self._waiting or self._text or not optional):
             return []

@@ -260,10 +260,8 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def sift(body: Mapping[str, Any], table: Table, stands: Stands, asked: Container[str] = ()) -> Sifted:
-    # Return `body` without unmonitored text, and the names of the fields that had such text. It is text in fields that
-    # `table` does not list, strings that are not in the form of their field, and text in fields marked `copy` that does
-    # not repeat a text which monitors read. `stands` returns the text of a `copy` field if it may stay, else the text
-    # to show instead. `asked` contains the strings of the request.
+    # Unmonitored text is in fields that `table` does not list, strings without the form of their field, and `copy`
+    # fields that repeat no text which monitors read. `asked` has the strings of the request: a server may repeat them.
     sifter = _Sifter(stands, asked)
     return Sifted(sifter.fields(body, table, ""), tuple(sifter.names))
 
@@ -358,8 +356,8 @@ def _emptied(value: Any) -> Any:
 
 
 def strict_decoder(table: Table, name: str) -> msgspec.json.Decoder[Any]:
-    # Return a decoder that accepts only objects with fields from `table`, and without text in `copy` fields. It raises
-    # an error of msgspec for others. An object that it accepts does not need the slower `sift`.
+    # The decoder accepts only objects that do not need the slower `sift`: all fields are in `table`, and `copy` fields
+    # have no text. For others, it raises an error of msgspec.
     return msgspec.json.Decoder(_struct(table, name))
 
 

@@ -21,9 +21,7 @@ _lock = threading.Lock()
 
 
 def open_source(store: str | None, key_file: Path | None, passages: int = 0) -> ContextSource:
-    # Clients of a process that give the same values share one source. If the prompt of a call does not contain the text
-    # of its context, the call gets at most `passages` characters of that text. Raises `PluginError` if the plug-in that
-    # reads contexts is missing.
+    # A call whose prompt does not contain the text of its context gets at most `passages` characters of this text.
     key = (store or "", "" if key_file is None else str(key_file), passages)
     with _lock:
         source = _sources.get(key)
@@ -40,14 +38,13 @@ class NamedContext:
     source: ContextSource
 
     async def ready(self) -> Ready:
-        # If it is not open yet, a thread reads it. Raises `UsageError` if it or the file of its store does not exist.
+        # Opening a context reads files, so a thread does it.
         context = self.source.find(self.name)
         return await anyio.to_thread.run_sync(self.source.open, self.name) if context is None else context
 
 
 def read_context(wanted: object, source: ContextSource | None = None) -> Ready | NamedContext | None:
-    # Return the context for `wanted`: a name, a mapping with its name and store, or a context object. Return `None` for
-    # `None` and `False`. A name is looked up in `source`, by default the default store.
+    # A name is looked up in `source`, by default in the default store.
     if wanted is None or wanted is False or isinstance(wanted, NamedContext):
         return wanted or None
     if isinstance(wanted, str) and wanted:
@@ -77,7 +74,6 @@ def _named(fields: Mapping[Any, Any]) -> NamedContext:
 
 
 def vet_context(context: Ready | NamedContext | None) -> None:
-    # Open `context` if it is a named one, so that an error is raised now and not only at the first call. Raises
-    # `UsageError` if it or the file of its store does not exist. This reads files, so it can block.
+    # A missing context is reported here, and not only at the first call. This reads files, so it can block.
     if isinstance(context, NamedContext):
         context.source.open(context.name)

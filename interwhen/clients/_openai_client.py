@@ -63,9 +63,7 @@ class SdkCall:
     """A function that returns the body of the server's answer to ``GET /models``."""
 
     async def begin(self) -> tuple[Supervised, httpx2.Response]:
-        # Send the request. Return the supervised call, and the server's response with its status and headers. For a
-        # stored answer, the response is an empty one with status 200. Raises the exceptions of the SDK, `UsageError`
-        # for a call that cannot be supervised, and `PromptRefused`.
+        # Raises the exceptions of the SDK, `UsageError` for a call that cannot be supervised, and `PromptRefused`.
         transport = SdkTransport(
             self.options,
             self.send,
@@ -85,8 +83,7 @@ class SdkCall:
         return supervised, httpx2.Response(200, request=request)
 
     async def whole(self) -> tuple[list[Part], httpx2.Response]:
-        # Read the answer to its end. Return all its chunks, and the server's response with its status and headers. If
-        # the connection breaks or times out, the call is repeated up to `max_retries` times.
+        # If the connection breaks or times out within the body, repeat the call, as the SDK does without streaming.
         tries = self.options.get_max_retries(self.client.max_retries)
         for left in range(tries, -1, -1):
             supervised, response = await self.begin()
@@ -132,7 +129,6 @@ _FINAL = ("get_final_completion", "get_final_response")
 
 
 def with_collected_info(manager: Any) -> Any:
-    # If the call is supervised, the events and the final object get supervision info.
     kind: Any = type(manager)
     mixin = _AsyncInfoManager if hasattr(kind, "__aenter__") else _InfoManager
     made: Any = object.__new__(_class(mixin, kind))
@@ -204,8 +200,7 @@ ModelEndpoints: TypeAlias = Callable[[str, str], ModelEndpoint]
 
 
 def wrapped(client: Any, settings: Settings, endpoints: ModelEndpoints | None = None) -> Any:
-    # Return a copy of `client` whose calls are supervised; `None` if it is not a client of the SDK. If `client` is
-    # already wrapped, `settings` replace its settings. `endpoints` has what earlier calls have learned.
+    # Return `None` for what is no client of the SDK. If `client` is already wrapped, `settings` replace its settings.
     bare = getattr(client, "_interwhen_bare", client)
     mixin = AsyncSupervising if isinstance(bare, AsyncOpenAI) else SyncSupervising if isinstance(bare, OpenAI) else None
     if mixin is None:
@@ -230,7 +225,7 @@ def _class(mixin: Any, base: Any) -> type:
 
 
 def _state(client: Any) -> dict[str, Any]:
-    # Return the attributes of `client` without the cached resources, because those refer to `client` itself.
+    # The cached resources are left out, because they refer to `client` itself.
     kept = {}
     for name, value in client.__dict__.items():
         kind = inspect.getattr_static(type(client), name, None)
@@ -248,24 +243,20 @@ class _Supervising:
 
     @cached_property
     def chat(self) -> Any:
-        # The chat resource. The methods of its completions accept `interwhen=`.
         chat = super().chat  # type: ignore[misc]
         _accept(chat.completions)
         return chat
 
     @cached_property
     def completions(self) -> Any:
-        # The completions resource. Its methods accept `interwhen=`.
         return _accept(super().completions)  # type: ignore[misc]
 
     @cached_property
     def responses(self) -> Any:
-        # The responses resource. Its methods accept `interwhen=`.
         return _accept(super().responses)  # type: ignore[misc]
 
     @cached_property
     def beta(self) -> Any:
-        # The beta resource. Its `responses` and `chat`, if the SDK has them, are supervised, too.
         beta = super().beta  # type: ignore[misc]
         # Not every version of the SDK has both.
         _accept(getattr(beta, "responses", None))
@@ -273,9 +264,8 @@ class _Supervising:
         return beta
 
     def copy(self, **options: Any) -> Any:
-        # Return a copy of the client with other `options` and the same supervision. It shares what was learned about
-        # models, unless it gets another HTTP client.
-        # Another HTTP client may lead to another server at the same URL.
+        # The copy shares what was learned about models, unless another HTTP client may reach another server at the same
+        # URL.
         known = None if options.get("http_client") is not None else self._interwhen_endpoints
         return wrapped(self._interwhen_bare.copy(**options), self._interwhen_settings, known)
 
@@ -285,8 +275,7 @@ class _Supervising:
         return self._interwhen_endpoints(str(self._interwhen_bare.base_url), str(call.body.get("model")))
 
     def _interwhen_call(self, options: FinalRequestOptions) -> tuple[FinalRequestOptions, ApiCall | None, Settings]:
-        # The call is `None` if it is not to be supervised. Raises `UsageError` for an invalid argument `interwhen`, or
-        # a call that cannot be supervised.
+        # Raises `UsageError` for an invalid argument `interwhen`, or a call that cannot be supervised.
         extra = options.extra_json
         override: object = None
         if extra is not None and _FIELD in extra:
@@ -315,8 +304,6 @@ class AsyncSupervising(_Supervising):
     async def request(
         self, cast_to: Any, options: FinalRequestOptions, *, stream: bool = False, stream_cls: Any = None
     ) -> Any:
-        # A request that is not to be supervised is passed on. Raises the exceptions of the SDK, `UsageError` for a call
-        # that cannot be supervised, and `PromptRefused`.
         options, call, settings = self._interwhen_call(options)
         bare: Any = self._interwhen_bare
         if call is None:
@@ -350,8 +337,6 @@ class SyncSupervising(_Supervising):
     def request(
         self, cast_to: Any, options: FinalRequestOptions, *, stream: bool = False, stream_cls: Any = None
     ) -> Any:
-        # A request that is not to be supervised is passed on. Raises the exceptions of the SDK, `UsageError` for a call
-        # that cannot be supervised, and `PromptRefused`.
         options, call, settings = self._interwhen_call(options)
         bare: Any = self._interwhen_bare
         if call is None:
@@ -378,7 +363,7 @@ def _chunk_type(stream_cls: Any, cast_to: Any) -> Any:
 
 
 def _accept(resource: Any) -> Any:
-    # The methods put its value into the extra body; the client's method `request` takes it out again.
+    # The methods move the argument `interwhen` into the extra body; the client's method `request` takes it out again.
     for name in _METHODS:
         method = getattr(resource, name, None)
         if method is not None:

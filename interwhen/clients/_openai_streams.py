@@ -90,7 +90,7 @@ _set = object.__setattr__
 
 
 def attach(made: Any, info: SupervisionInfo) -> Any:
-    # The attribute is not a model field. An object without `__dict__`, such as a string, is returned unchanged.
+    # The info is no field of the model, so it is put into `__dict__`. An object without one, such as a string, stays.
     if made is not None and hasattr(made, "__dict__"):
         made.__dict__["interwhen"] = info
     return made
@@ -112,7 +112,6 @@ def builder(cast_to: Any, slow: Build) -> Callable[[Part], Any]:
 
 
 def _chat_builder(slow: Build) -> Build:
-    # A plain chunk is made directly; for others, `slow`, the SDK's own function, is called.
     from openai.types.chat import ChatCompletionChunk
     from openai.types.chat.chat_completion_chunk import Choice, ChoiceDelta
 
@@ -184,9 +183,6 @@ KEY = "interwhen"
 class AsyncBody(httpx2.AsyncByteStream):
     """The body of a supervised response of an async client, as an event stream of raw bytes."""
 
-    # It ends with the end mark unless the server's stream broke off. Errors of the model are raised as those of the
-    # SDK.
-
     def __init__(self, supervised: Supervised, request: httpx2.Request) -> None:
         self._supervised = supervised
         self._request = request
@@ -207,9 +203,6 @@ class AsyncBody(httpx2.AsyncByteStream):
 
 class SyncBody(httpx2.SyncByteStream):
     """The body of a supervised response of a sync client, as an event stream of raw bytes."""
-
-    # It ends with the end mark unless the server's stream broke off. Errors of the model are raised as those of the
-    # SDK.
 
     def __init__(self, supervised: Supervised, request: httpx2.Request, loop: Running) -> None:
         self._supervised = supervised
@@ -316,14 +309,10 @@ _OF_THE_BODY = frozenset(("content-length", "content-encoding", "transfer-encodi
 
 
 def streamed(first: httpx2.Response, supervised: Supervised, body: Any, options: Any) -> httpx2.Response:
-    # Return a response for the SDK to parse, whose body is the stream `body` of the call `supervised`. Its status and
-    # headers are those of `first`, the server's response.
     return _response(first, options, "text/event-stream; charset=utf-8", {KEY: supervised}, stream=body)
 
 
 def whole_response(first: httpx2.Response, call: ApiCall, parts: Sequence[Part], options: Any) -> httpx2.Response:
-    # Return a response with the whole answer to `call` as JSON, joined from the chunks `parts`. Its status and headers
-    # are those of `first`, the server's response.
     content = msgspec.json.encode(whole(call.api, parts))
     return _response(first, options, "application/json", {}, content=content)
 

@@ -55,7 +55,6 @@ class SdkError(UpstreamError):
 
 
 def raise_sdk_error(error: ModelError, request: httpx2.Request | None) -> NoReturn:
-    # If `error` carries an exception that the SDK had raised, that exception is raised again.
     if isinstance(error, SdkError):
         raise error.original
     raise _as_sdk_error(error, request) from error
@@ -174,19 +173,16 @@ class SdkTransport:
         """Host and port of the server; empty before :meth:`open` has succeeded once."""
 
     async def open(self, body: dict[str, Any], place: Place = "call") -> SdkBody:
-        # If the SDK raises an exception, it is raised again as `SdkError`.
         self.response = response = await self._accepted(body, place)
         self._first = self._first or response  # only its path is sure to be below the version
         self.host = response.request.url.netloc.decode("ascii", "replace")
         return SdkBody(response)
 
     async def ask(self, body: dict[str, Any], place: Place = "call") -> bytes:
-        # If the SDK raises an exception, it is raised again as `SdkError`.
         return await self._read(await self._accepted(body, place))
 
     async def get(self, facts: Facts) -> bytes:
-        # Before `open` has succeeded once, this is the answer for `models`. An exception of the SDK is raised as
-        # `SdkError`.
+        # Other paths are known only after `open` has succeeded once. Before, the answer is that for `models`.
         if facts == "models" or self._first is None:
             try:
                 return await self._list_models()
@@ -237,7 +233,6 @@ def _is_passing(error: Exception) -> bool:
 
 
 def read_error(error: Exception, request: httpx2.Request) -> Exception:
-    # After a broken connection or a timeout, the result has `in_body`.
     import openai
 
     if isinstance(error, _kinds("TimeoutException")):
@@ -263,8 +258,6 @@ def _kinds(name: str) -> tuple[type[Exception], ...]:
 
 
 def sync_sender(bare: Any, loop: Running) -> tuple[Send, Callable[[], Awaitable[bytes]]]:
-    # If `bare` has the default HTTP client of the SDK, the event loop `loop` sends the requests, over connections of
-    # its own. If not, worker threads send them with the HTTP client of `bare`.
     is_default = type(bare._client) is SyncHttpxClientWrapper  # noqa: SLF001
     sender = _on_loop(bare, loop) if is_default else bare
 
@@ -297,7 +290,7 @@ class _Relay(httpx2.Client):
     interwhen_loop: Running
 
     def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
-        # The body of an error response has already been read.
+        # The SDK reads the body of an error response in its own thread, so this body must already be read.
         return anyio.from_thread.run(functools.partial(self._send, request, options))
 
     async def _send(self, request: httpx2.Request, options: dict[str, Any]) -> httpx2.Response:

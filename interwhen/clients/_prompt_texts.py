@@ -32,10 +32,7 @@ class PlacedText(NamedTuple):
 
 
 def texts_of(call: ApiCall) -> list[PlacedText]:
-    # Return the texts in the prompt of `call`: its prompt, messages or input, its instructions, and its documents. Also
-    # those of a prediction (chat API), and the variables of a stored prompt (Responses API). Names of functions, ids,
-    # addresses, encoded data and the definitions of tools are left out. Each text has its role and the number of its
-    # message, from 0.
+    # Names of functions, ids, addresses, encoded data and the definitions of tools are left out.
     body = call.body
     texts = list(_leaves(body.get("documents"), "tool", 0, ("documents",)))
     if call.api == "completions":
@@ -58,8 +55,7 @@ def texts_of(call: ApiCall) -> list[PlacedText]:
 
 
 async def checked_call(call: ApiCall, monitors: Sequence[PromptMonitor]) -> tuple[ApiCall, tuple[PromptRecord, ...]]:
-    # Run the prompt monitors `monitors` on `call`. Return the call with the prompt that they allow, and the records.
-    # Monitors may rewrite texts of the prompt. Raises `PromptRefused` if one refuses it, or fails and is closed.
+    # Raises `PromptRefused` if a monitor refuses the prompt, or fails and is closed.
     placed = texts_of(call)
     checked = await check_texts([one.text for one in placed], monitors)
     changes = {

@@ -122,7 +122,7 @@ class OutputItem:
         return next((part for part in candidates if not (part.said or part.closed)), None)
 
     def own_part(self, source: int, number: int, kind: str) -> ItemPart:
-        # If the part is missing, it is added, or it continues an open part of the same `kind` that was cut.
+        # After a cut, a part of the next request continues an open part of the same `kind`.
         own = [part for part in self.parts if part.source == source]
         if number < len(own):
             return own[number]
@@ -256,14 +256,13 @@ class OutputItems:
             yield from self._ours("reasoning" if "reasoning" in kind else "content", body["delta"])
 
     def close(self, status: Status, *, before: int | None = None) -> Iterator[ItemBody]:
-        # With `before`, only items whose `source` is smaller than `before` are ended.
         for item in tuple(self._open.values()):
             if before is None or item.source < before:
                 for body in item.close(status):
                     yield self._sent(body)
 
     def _announce(self, index: int, body: ItemBody) -> Iterator[ItemBody]:
-        # A message that was cut continues with a new message. Other items that were cut end now, as incomplete.
+        # A new message continues the item of a message that was cut. Other items that were cut end as incomplete.
         item, start = body["item"], self._start_of(index)
         if item.get("type") == "message":
             cut = next((item for item in self._open.values() if item.kind == "message" and item.source < start), None)
@@ -318,7 +317,7 @@ class OutputItems:
         return {"type": ADDED, "output_index": self._next, "item": {"id": name, **item}}
 
     def _name(self, name: str) -> str:
-        # If an earlier item has this id, add the item's number to it.
+        # Ids must differ within the response, and another request may use the same ones again.
         return f"{name}_{self._next}" if name in self._names else name
 
     def _sent(self, body: ItemBody, source: int | None = None) -> ItemBody:
@@ -379,7 +378,6 @@ class ResponsesChunkBuffer(ChunkBuffer):
         return self._starts[bisect.bisect_right(self._starts, index) - 1] if self._starts else 0
 
     def decode(self, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
-        # The arguments are explained at `Decode`.
         try:
             event = decode_event(data)
         except DECODE_ERRORS as error:
@@ -521,7 +519,6 @@ class ResponsesTemplate:
         self.buffer = buffer
 
     def text(self, field: Field, text: str) -> Body:
-        # If `text` is empty, the event only says that the response is in progress.
         if text:
             return {"type": _OURS, "field": field, "delta": text}
         return {"type": "response.in_progress", "response": self._first()}
@@ -530,7 +527,7 @@ class ResponsesTemplate:
         """Do nothing, because a response begins with a separate event."""
 
     def with_text(self, data: bytes, field: Field, text: str, *, whole: bool) -> Body:  # noqa: ARG002  see Shape
-        # `field` is ignored. If `text` is the `whole` text of the event, its log-probabilities are kept.
+        # The event itself says which `field` it has. Its log-probabilities describe the `whole` text only.
         body: Body = msgspec.json.decode(data)
         if body.get("logprobs") and not whole:
             body["logprobs"] = []

@@ -125,8 +125,7 @@ class ResponsesFieldFilter(FieldFilter):
         self.differing.clear()
 
     def filtered(self, event: WireEvent, data: bytes) -> bytes:
-        # If `holds` is set, unmonitored text is removed or replaced, and log-probabilities wait for the text of their
-        # tokens. The field `interwhen` of a server is removed.
+        # The field `interwhen` is always removed: a server must not imitate supervision info.
         shown = self._sifted(event, data)
         if not (self._tokens or SCORED.search(shown)):
             return shown
@@ -181,7 +180,7 @@ class ResponsesFieldFilter(FieldFilter):
             self._texts.setdefault(place, []).append(delta)
 
     def _whole(self, event: WireEvent) -> None:
-        # If its pieces or its announcement differ from these, they count as unmonitored text.
+        # Monitors read the complete call, so pieces or an announcement that differ from it are unmonitored text.
         item, index = event.item, event.output_index
         assert item is not None
         name, made = item.name or "", (item.input if item.type == "custom_tool_call" else item.arguments) or ""
@@ -201,7 +200,7 @@ class ResponsesFieldFilter(FieldFilter):
             if is_piece and not is_name and index in self._calls:
                 known = "".join(self._calls[index])
             elif is_piece or (event.type == ADDED and event.item is not None and event.item.type in CALLS):
-                # Compared when the call is complete, too.
+                # Only the first form is stored; `_whole` compares it with the complete call.
                 known = self._said.setdefault((index, "name" if is_name else "arguments"), text)
             else:
                 return text in self._made

@@ -55,7 +55,7 @@ class RecordedAnswer(NamedTuple):
 class RecordingTransport:
     """A :class:`~interwhen.clients._upstream.CallTransport` for one sample. It records what *inner* receives."""
 
-    # It is also the response to its last streamed request, an `HttpResponse`.
+    # It is also the response to its last streamed request, as an `HttpResponse`.
 
     def __init__(self, inner: CallTransport) -> None:
         self._inner = inner
@@ -87,7 +87,7 @@ class RecordingTransport:
         await self._response.aclose()
 
     def recorded(self) -> RecordedAnswer:
-        # Call this once, at the end.
+        # Call this once, at the end: the flush ends the compressor.
         packed = b"".join((*self._packed, self._packer.flush()))
         return RecordedAnswer(self.headers.get("content-type", ""), packed)
 
@@ -110,7 +110,7 @@ class _SampleStream(StreamWrapper):
 
     @property
     def recording(self) -> RecordedAnswer | None:
-        # Read this once.
+        # Read this once, because `recorded` can be called only once.
         return self._transport.recorded() if self._is_whole else None
 
     async def receive(self) -> Sequence[Chunk]:
@@ -156,8 +156,7 @@ class CallSampler(ModelWrapper):
         """Set once the server has accepted a request, or the strategy has ended."""
 
     def show(self, buffer: ChunkBuffer, *, greedy: bool, seed: int) -> CallModel:
-        # With `greedy`, the temperature is 0; without it, a temperature of 0 becomes 0.7. `seed` is added to the
-        # caller's seed. Return the model that sends the requests.
+        # `seed` is added to the caller's seed. Return the model that sends the requests.
         body = dict(self._call.body)
         if greedy:
             body["temperature"] = 0
@@ -170,9 +169,8 @@ class CallSampler(ModelWrapper):
         return shown
 
     async def stream(self, request: Request) -> Stream:
-        # Send `request`, and return the open stream once it is accepted. It is a sample or, after `show`, a request of
-        # the run that the reader sees. Raises `ModelError` if the request fails, and `UsageError` if the strategy adds
-        # messages to messages with more than text.
+        # Raises `ModelError` if the request fails, and `UsageError` if the strategy adds messages to ones with more
+        # than text.
         stream = await (super().stream(request) if self._is_shown else self._sampled(request))
         self.accepted += 1
         self.resume = getattr(stream, "way", None) or self.resume
@@ -238,13 +236,12 @@ class CallMeter(MeteredModel):
 
     @property
     def left(self) -> int:
-        # The number of tokens that samples may still generate. It is 0 if no further sample is allowed, or if
-        # supervision is switched off.
-        # After the kill switch nothing rates samples, so the answer is chosen among those that there are.
+        # The tokens that samples may still generate. After the kill switch nothing rates samples, so the answer is
+        # chosen among those that there are.
         return super().left if self._samples_left and not is_off() else 0
 
     async def stream(self, request: Request) -> Stream:
-        # The first one may show `chosen`.
+        # The first stream after the choice shows the chosen answer.
         chosen, self.chosen = self.chosen, None
         if chosen is not None:
             shown = await chosen.stream(request)
@@ -256,8 +253,6 @@ class CallMeter(MeteredModel):
         return await super().stream(request)
 
     async def complete(self, request: Request) -> Completion:
-        # If it has a `side`, the answer to an equal fork is used again, without tokens. Raises `OutOfTokens` if no
-        # tokens are left for a new fork.
         asked = request.sampling
         key = (request.prefix, request.side, asked.max_tokens, asked.stop, asked.logprobs, asked.top_logprobs)
         known = None if request.side is None else self._answered.get(key)
@@ -416,7 +411,6 @@ class StrategyRun:
     # ------------------------------------------------------------------ the strategy chooses
 
     async def _solve(self) -> None:
-        # Errors are stored for the reader.
         LISTENERS.set(None)  # in the context of this task: its runs are parts of the call
         settings, call = self._settings, self._call
         seed = call.body.get("seed")
@@ -464,7 +458,7 @@ class StrategyRun:
         return None
 
     async def _make_shown(self, choice: StrategyChoice) -> Run:
-        # A refuted answer is corrected, by requests to the server, as the answer of any other run.
+        # The chosen answer is replayed under the monitors. If they refute it, requests to the server correct it.
         recording, meter = choice.recording, self._meter
         if isinstance(recording, RecordedAnswer):
             answer = KnownResponse(zlib.decompress(recording.packed), recording.content_type)
@@ -519,8 +513,7 @@ class StrategyRun:
         return made
 
     async def _enter(self, made: Run) -> None:
-        # Enter the run `made` in a separate task, because the reader may leave it in another task. Raises the exception
-        # of entering.
+        # A separate task enters and leaves the run, because the reader may leave it in another task.
         self._leaving, self._left = anyio.Event(), anyio.Event()
         await self._group.start(self._hold, made, name="shown run")
         self._inner = made
@@ -545,7 +538,7 @@ class StrategyRun:
         return events
 
     async def _finish(self, events: list[Event]) -> list[Event]:
-        # In the second case, the shown text is retracted.
+        # End the call, or prepare the next run of the strategy; then the shown text is retracted.
         assert self._inner is not None
         result = self._inner.result
         if result.status == "failed" and isinstance(self.error, OutOfTokens):
@@ -570,7 +563,6 @@ class StrategyRun:
         return passed
 
     def _following(self, result: Result) -> LiveRun | None:
-        # Another run follows only if there is no answer yet, and enough time and tokens are left.
         if result.status == "failed" or (result.status != "abstained" and result.text.strip()):
             return None
         is_out_of_time = self._settings.budgets.seconds is not None and (
@@ -611,7 +603,8 @@ class StrategyRun:
         return {**empty, "resume": self._sampler.resume, "ledger": self._ledger()}
 
     def _summed(self, last: Ledger) -> Ledger:
-        # Only the text of the run `last` counts as kept.
+        # `last` is the ledger of the run whose text the caller keeps. The text of the runs before was retracted, so
+        # what they kept counts as discarded.
         every = (*self._spent, last)
         fields: dict[str, Any] = {
             name: sum(getattr(each, name) for each in every) for name in Ledger.__struct_fields__ if name != "resumes"

@@ -23,16 +23,15 @@ RESPONSES = UsageNames("input_tokens", "output_tokens")
 
 
 def usage_of_call(counted: Iterable[Mapping[str, Any]], ledger: Ledger, names: UsageNames) -> Counts:
-    # Return the token counts of a call with `ledger`. They are the sum of `counted`, what the server counted for
-    # requests, with all their details, and the counts of other requests from `ledger`: streams that were cut, and
-    # forks. If some prompt tokens are an estimate, the details of the prompt say how many, as `estimated_tokens`.
+    # `counted` is what the server counted. The ledger also has the requests without such counts: streams that were cut,
+    # and forks.
     counts: Counts = {}
     for usage in counted:
         _add(counts, usage)
     generated = ledger.kept + ledger.discarded + ledger.fork_tokens
     tokens = {names.prompt: ledger.total_prompt_tokens, names.completion: generated}
     total = count_of(counts.get("total_tokens"))
-    # Of some servers the total has more than these two, such as thoughts that are counted nowhere else.
+    # The total of some servers includes more than these two, such as thoughts that are counted nowhere else.
     more = 0 if total is None else total - sum(count_of(counts.get(name)) or 0 for name in tokens)
     counts |= tokens
     counts["total_tokens"] = sum(tokens.values()) + max(more, 0)

@@ -135,8 +135,7 @@ class CompactForm:
         return form
 
     def part(self, path: str, mark: PartMark) -> RunData:
-        # Return what is new or changed in the compact form since `mark`. Move `mark` to now. Only the first part after
-        # a new mark has the settings of the run.
+        # Only the first part after a new mark has the settings of the run. The call moves `mark` to now.
         form = RunData() if mark.begun else self._head(path)
         mark.begun = True
         notes = self._recording.notes
@@ -220,7 +219,6 @@ RESULT = (
 
 
 def called_fields(header: Header, record: Mapping[str, Any]) -> Row:
-    # Checks, violations, monitors, content, ledger and timing of `record` are left out.
     known = {} if header.call is None else msgspec.to_builtins(header.call)
     apart = ("checks", "violations", "monitors", "content", "ledger", "timing")
     return {**known, **{name: value for name, value in record.items() if name not in apart}}
@@ -241,8 +239,7 @@ LEFT_OUT = ("verifier", "version")
 
 
 def row_of(one: msgspec.Struct, monitors: Mapping[str, int] | None = None) -> Row:
-    # `monitors` are the indexes of the monitors, if it is an event. The times of an event are whole microseconds, and a
-    # span is a pair. Fields that are `None` are left out.
+    # `monitors` are the indexes of the monitors if `one` is an event. Its floats are times, and become microseconds.
     row: Row = {}
     for name, default in _fields(type(one)):
         value = getattr(one, name)

@@ -420,24 +420,22 @@ class JournalSlot:
         self.has_begun = True
 
     def wake(self) -> None:
-        # Let the thread of the directory write this journal, because a record was queued.
         self._directory.wake(self)
 
     def hurry(self) -> None:
         """Do nothing. No record of a call is urgent, because calls are not resumed."""
 
     def end(self) -> None:
-        # A second call does nothing. The journal stays open for the record of the call.
+        # The journal stays open for the record of the call.
         if not self.ended_at:
             self.ended_at = time.monotonic()
             self._directory.wake(self)
 
     async def ended(self, _seconds: float) -> bool:
-        # Return true at once, because no call waits for its journal.
+        # No call waits for its journal.
         return True
 
     def called(self, record: Any, *, has_problem: bool) -> None:
-        # See `CallSlot.called`.
         self._has_problem = has_problem
         if self._writing is not None:
             self._writing.put(CalledRecord(record))
@@ -452,14 +450,13 @@ class JournalSlot:
     # ------------------------------------------------------------------ for the thread
 
     def step(self) -> bool:
-        # Write the queued records. Return true if the run has ended and `finish` was not called yet.
+        # True: the run has ended, and the journal waits only for the record of its call.
         if self._is_over or self._writing is None:
             return False
         self._writing.write()
         return bool(self.ended_at)
 
     def finish(self) -> int | None:
-        # A journal that is not kept is deleted, and the result is `None`.
         assert self._writing is not None
         self._writing.write()
         self._is_over = True
@@ -477,8 +474,6 @@ class JournalSlot:
         return self._size if is_kept else None
 
     def write(self, data: bytes, /) -> int:
-        # While it is not known whether the journal is kept, some data stay in memory. Older journals are deleted if
-        # `max_bytes` is reached. Raises `OSError` if that is not enough, or if the disk refuses the data.
         if self._held is not None:
             self._held += data
             if len(self._held) <= _HELD_BYTES:
@@ -543,7 +538,7 @@ def _hash_key(path: Path) -> bytes:
 def _most_open() -> int:
     try:
         import resource
-    except ImportError:  # no POSIX
+    except ImportError:  # Windows
         return 64
     # The gateway raises its limit after it has made the directory.
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -555,9 +550,7 @@ def _is_chosen(call_id: str, share: float) -> bool:
 
 
 def open_journals(wanted: object) -> JournalDirectory | None:
-    # A `JournalDirectory` is returned unchanged; `None` and `JournalSettings` without a path give `None`. Raises
-    # `UsageError` for any other empty path or invalid value, if the directory cannot be created or written, or if it is
-    # open with other settings.
+    # Raises `UsageError` if the directory cannot be made or written, or is open in this process with other settings.
     if wanted is None or isinstance(wanted, JournalDirectory):
         return wanted
     settings = read_settings("journal", wanted, JournalSettings)

@@ -16,7 +16,6 @@ class Files:
     """A :class:`JournalStore` on the file system: the name of a journal is its path."""
 
     def read(self, name: str, /) -> bytes:
-        # Return all bytes of the file with the path `name`. Raises `OSError` if it cannot be read.
         from pathlib import Path
 
         return Path(name).read_bytes()
@@ -32,9 +31,7 @@ class LockedFile:
     # On POSIX systems, only its owner can read a file that this class creates.
 
     def __init__(self, path: str, *, keep: int = 0, size: int = 0) -> None:
-        # For an existing one, the first `keep` bytes stay, and the rest is cut off; `size` is its size when it was
-        # read. Raises `JournalError` if the file cannot be opened, is locked by another run, has another size than
-        # `size`, cannot be cut, or (for a new journal) is a regular file that is not empty.
+        # Of an old journal, the first `keep` bytes stay, and `size` is its size when it was read. A new one has 0, 0.
         flags = os.O_WRONLY | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         try:
             self._fd = os.open(path, flags if keep else flags | os.O_CREAT, 0o600)
@@ -77,19 +74,17 @@ class LockedFile:
         return os.write(self._fd, data)
 
     def sync(self) -> None:
-        # May raise `OSError`.
         os.fsync(self._fd)
 
     def close(self) -> None:
-        # May raise `OSError`.
         os.close(self._fd)
 
 
 def _lock(fd: int) -> bool:
-    # Lock the file, if the system and the file support it. Return false if another run has locked it.
+    # False: another run has locked the file.
     try:
         import fcntl
-    except ImportError:  # no POSIX
+    except ImportError:  # Windows has no such lock: two runs on one journal are not kept apart
         return True
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

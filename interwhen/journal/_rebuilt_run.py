@@ -253,7 +253,6 @@ def _judged_otherwise(result: Result, header: Header) -> Iterator[str]:
 
 
 def refuse_redacted(journaled: Journaled) -> None:
-    # Raise `JournalError` if the journal is redacted: without its text, a run cannot be rebuilt.
     if journaled.header.redacted:
         raise JournalError(
             journaled.path,
@@ -352,7 +351,6 @@ class RebuiltRun:
             )
 
     def tell(self, at: float, fact: Fact) -> list[Order]:
-        # Pass `fact`, which happened at the time `at`, to the core, and `take` its orders. Return them.
         self.at = at
         match fact:
             case Chunk():
@@ -461,9 +459,7 @@ def traced(journaled: Journaled) -> tuple[TracedCore, RebuiltRun]:
 
 
 def rebuild(journaled: Journaled, monitors: Sequence[Monitor], *, until: int | None = None) -> RebuiltRun:
-    # With `until`, only the first `until` of its `standing` records are used. No verifier or extractor runs. Raises
-    # `JournalError` if the journal is redacted or has a second header, or if this version of the core builds another
-    # trace from the same facts.
+    # With `until`, only the first `until` of its `standing` records are used. No verifier or extractor runs.
     refuse_redacted(journaled)
     with refusing_contradictions(journaled.path):
         past = RebuiltRun(journaled, core_of(journaled.header, monitors))
@@ -474,8 +470,7 @@ def rebuild(journaled: Journaled, monitors: Sequence[Monitor], *, until: int | N
 
 
 def rebuild_to_go_on(journaled: Journaled, monitors: Sequence[Monitor]) -> RebuiltRun:
-    # If the run ended because its reader left or the model failed, that fact is ignored. Raises the errors of
-    # `rebuild`.
+    # The end of a run whose reader left or whose model failed is ignored, so that the run can go on.
     past = rebuild(journaled, monitors)
     records = standing(journaled.records)
     last = next(
@@ -491,8 +486,8 @@ def rebuild_to_go_on(journaled: Journaled, monitors: Sequence[Monitor]) -> Rebui
 
 
 def standing(records: Sequence[Record]) -> list[Record]:
-    # Return `records` without the records of an end after which a resumed run continued. Such an end happens if the
-    # reader left or the model failed. The counters of the engine stay.
+    # Leaves out each end after which a resumed run continued: the reader had left, or the model had failed. The
+    # counters of the engine stay, because they were spent.
     kept: list[Record] = []
     for record in records:
         if isinstance(record, FactRecord) and isinstance(record.fact, Resumed) and record.fact.void:

@@ -146,8 +146,6 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only
 class TextRecord(msgspec.Struct, frozen=True, array_like=True, tag="text"):
     """The record of consecutive chunks of plain text, with their times."""
 
-    # Raises `ValueError` if there are not as many times as texts.
-
     at: Time
     """The time of the first chunk, in seconds since the run began."""
     phase: Phase
@@ -160,7 +158,7 @@ class TextRecord(msgspec.Struct, frozen=True, array_like=True, tag="text"):
             raise ValueError(f"there must be a time for each text, got {len(self.clock)} for {len(self.texts)}")
 
     def times(self) -> list[float]:
-        # Return the time of each chunk, in seconds since the run began, rounded down to microseconds.
+        # In seconds since the run began, rounded down to microseconds.
         return [int((self.at + time - self.clock[0]) * 1e6) / 1e6 for time in self.clock]
 
 
@@ -248,7 +246,7 @@ class SealRecord(msgspec.Struct, frozen=True, array_like=True, tag="seal"):
 
 
 def link(digest: bytes, payload: bytes) -> bytes:
-    from hashlib import sha256  # with OpenSSL, 3 ms
+    from hashlib import sha256  # this import takes 3 ms, because it loads OpenSSL
 
     return sha256(digest + sha256(payload).digest()).digest()
 
@@ -276,8 +274,7 @@ def encode(record: Record) -> bytes:
 
 
 def decode(payload: bytes) -> Record:
-    # Decode `payload` and return the record. An `EscapedRecord` becomes the record that it contains. Raises
-    # `msgspec.MsgspecError` or `ValueError` if `payload` is not a record.
+    # Raises `msgspec.MsgspecError` or `ValueError` if `payload` is not a record.
     record = _decoder().decode(payload)
     if isinstance(record, EscapedRecord):
         import json
@@ -297,8 +294,8 @@ class TextColumns:
         # `began` is when the run began, on the clock of the times.
         self.phase = phase
         self.began = began
-        # One call adds both, so that the other thread never sees one without the other. One list for both: with
-        # hundreds of streams, each further object costs a cache miss. The run does not subtract for each chunk.
+        # One call adds text and time, so that the other thread never sees one without the other. One list for both:
+        # with hundreds of streams, each further object costs a cache miss. `take` subtracts `began` once for all.
         self.items: list[Any] = []
         """The text of each chunk, followed by its time on the clock of the run. Both are added in one call."""
         self.taken = 0
@@ -368,7 +365,6 @@ class AbsentVerifier(msgspec.Struct, frozen=True):
     worker: Worker
 
     def check(self, _claim: Claim, /) -> Unknown:
-        # Return `Unknown`, because the real verifier is absent.
         return Unknown(
             "the code of this verifier is not in the journal, only its record: give monitors=[...] to check again"
         )
@@ -408,8 +404,8 @@ def describe(
 
 
 def code_digest(verifier: Any) -> str:
-    # Return the SHA-256 of the module file that defines the `check` of `verifier`; empty without a readable file. It
-    # does not cover the modules that the file imports. It is cached, so later changes of the file are usually not seen.
+    # The SHA-256 of the file that defines `check`, without the modules that it imports. It is cached, so later changes
+    # of the file are usually not seen.
     check = inspect.unwrap(getattr(verifier, "check", verifier))
     check = getattr(check, "func", check)  # of a partial
     module = getattr(check, "__module__", None) or type(verifier).__module__
@@ -482,7 +478,7 @@ def recorded_monitors(header: Header, path: str) -> tuple[Monitor, ...]:
 
 
 def as_recorded(header: Header, monitors: Sequence[Monitor]) -> tuple[Monitor, ...]:
-    # If the number of monitors differs from that in `header`, they are returned unchanged.
+    # `refuse_others` refuses another number of monitors.
     if len(monitors) != len(header.monitors):
         return tuple(monitors)
     hints = get_type_hints(Monitor)
@@ -494,7 +490,6 @@ def as_recorded(header: Header, monitors: Sequence[Monitor]) -> tuple[Monitor, .
 
 
 def with_recorded_remedies(header: Header, monitors: Sequence[Monitor]) -> tuple[Monitor, ...]:
-    # If `header` records none for the name of a monitor, its remedy stays.
     hints = get_type_hints(Monitor)
     recorded = {record.fields.get("name"): record.fields.get("remedy") for record in header.monitors}
     return tuple(
@@ -506,8 +501,7 @@ def with_recorded_remedies(header: Header, monitors: Sequence[Monitor]) -> tuple
 
 
 def refuse_others(path: str, header: Header, monitors: Sequence[Monitor]) -> None:
-    # Raise `JournalError` if `monitors` differ from those in `header`, that of the journal at `path`. Their recorded
-    # fields, their verifiers (name, version, which share one), and which ask a fork are compared, but not the code.
+    # What the header records of the monitors is compared, but not their code.
     verifiers, records = describe(monitors)
     hints = get_type_hints(Monitor)
     if len(records) != len(header.monitors):

@@ -71,7 +71,6 @@ class Scribe:
     def __init__(
         self, core: Core, header: Header, *, keyed: Callable[[str], str] = str, in_characters: bool = False
     ) -> None:
-        # Start with the `core` of a new run. `header` is that of its journal.
         self.core = core
         self.recording = GrowingNotes()
         self._notes = notes = self.recording.notes
@@ -112,7 +111,7 @@ class Scribe:
     # ------------------------------------------------------------------ around a step of the core
 
     def before(self) -> None:
-        # Store the length of the trace and the number of events, so that `after` sees what a step changes.
+        # So that `after` sees what the step changes.
         transcript = self.core.transcript
         self._length = transcript.kept_until = transcript.length
         self._count = len(self.core.events)
@@ -177,7 +176,6 @@ class Scribe:
         )
 
     def ended(self, at: float, result: Result) -> None:
-        # Remedies in `result` for which the core emitted no event are added.
         notes = self._notes
         notes.end = max(notes.end, at)
         for record in result.violations:
@@ -280,12 +278,12 @@ class Scribe:
 
     def _put_request(self, number: int, request: RequestTimes) -> None:
         self.recording.put("requests", number, request)
-        if request.remedy is not None:  # whose story ends with the first token of this request
+        if request.remedy is not None:  # the remedy is over with the first token of this request
             times = {"sent": request.sent, "accepted": request.accepted, "first": request.first}
             self._change("remedies", request.remedy, request=number, **times)
 
     def _end_request(self, at: float, how: Literal["ended", "closed", "broken"], error: str = "") -> bool:
-        # Note the end of the last request. Return false if there is none that has not ended.
+        # False: no request was open.
         number, request = self._last()
         if request is None or request.how != "open":
             return False
@@ -454,7 +452,7 @@ def _identity(violation: ViolationRecord) -> tuple[object, ...]:
 
 
 def without_text(result: Result, span: Callable[[Span | None], Span | None]) -> Result:
-    # Return `result` without its text and what the notes have elsewhere. `span` converts its spans.
+    # Also without what the notes have elsewhere. `span` converts offsets in characters to those of the notes.
     fields: dict[str, Any] = {"insertions": tuple(replace(one, span=span(one.span)) for one in result.insertions)}
     if reasons := getattr(result, "unverified_reasons", ()):
         fields["unverified_reasons"] = tuple(replace(one, span=span(one.span)) for one in reasons)

@@ -19,9 +19,6 @@ Answer = Literal["signed", "unsigned", "mismatch", "undecided"]
 class Signer:
     """Signs with the private key in the file *path*: Ed25519, PEM, without a password."""
 
-    # `openssl genpkey -algorithm ed25519 -out FILE` makes one. Raises `MissingExtraError` without the extra `sign`, and
-    # `UsageError` if the file has no such key.
-
     def __init__(self, path: str | os.PathLike[str]) -> None:
         ed25519, serialization = _library()
         try:

@@ -87,7 +87,6 @@ class Tape:
         return tokens
 
     def credit(self, cut: int, remedy: int) -> TextCut:
-        # Note that the remedy with the index `remedy` made the cut with the index `cut`. Return the cut.
         cuts = self._notes.cuts
         cuts[cut] = msgspec.structs.replace(cuts[cut], remedy=remedy)
         return cuts[cut]

@@ -242,7 +242,7 @@ TimelineEvent: TypeAlias = (
 class RunNotes(msgspec.Struct, omit_defaults=True):
     """What is known of a run up to now, or what is new or changed in it, which :meth:`add` joins to what was known."""
 
-    # A redacted journal stores the latter. The texts are columns, because there are so many.
+    # A redacted journal stores what is new or changed. The texts are columns, because there are so many.
 
     end: float = 0.0
     """As :attr:`Timeline.end`."""
@@ -359,7 +359,7 @@ class GrowingNotes:
                 self.put(name, index, entry)
 
     def since(self, mark: PartMark) -> RunNotes:
-        # Return what is new or changed since `mark`, and move `mark` to now.
+        # Also moves `mark` to now.
         notes = self.notes
         lists = [getattr(notes, name) for name in APPENDED]
         part = RunNotes(

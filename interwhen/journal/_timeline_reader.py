@@ -66,7 +66,6 @@ class _FollowedRun(RebuiltRun):
         self.scribe = scribe
 
     def tell(self, at: float, fact: Fact) -> list[Order]:
-        # Pass `fact`, which happened at the time `at`, to the core, and note what changes. Return its orders.
         self.scribe.before()
         orders = super().tell(at, fact)
         self.scribe.after(at, fact, orders)

@@ -87,7 +87,7 @@ class JournalWriter:
     # ------------------------------------------------------------------ for the run
 
     def put(self, record: Record) -> None:
-        # Does not wait. If more than `buffer_bytes` are waiting, the journal is given up.
+        # The event loop calls it, so it must not wait: with a slow disk, the journal is given up.
         self._close_columns()
         self._put += _cost(record)
         if self._put > self._most:
@@ -97,7 +97,7 @@ class JournalWriter:
         self.wake()
 
     def seal(self, checks: str | None = None) -> None:
-        # `checks` is the head of the core's chain; `None`: as at the last seal. Thread-safe as `put` is.
+        # `checks` is the head of the core's chain; `None`: as at the last seal.
         self._checks = self._checks if checks is None else checks
         self.put(SealRecord(self._checks))
 
@@ -133,14 +133,13 @@ class JournalWriter:
         self._clerk.hurry()
 
     async def finish(self) -> None:
-        # If it has not ended by then, give up the journal. In the journal of a call, nothing is waited for.
+        # The journal of a call does not make it wait: its clerk has always ended.
         self.close()
         seconds = self._settings.close_seconds
         if not await self._clerk.ended(seconds):
             self.give_up(f"the disk did not accept the last records within {seconds:g} s")
 
     def close(self) -> None:
-        # Does not wait.
         self._clerk.end()
 
     def give_up(self, why: str) -> None:
@@ -156,7 +155,7 @@ class JournalWriter:
     # ------------------------------------------------------------------ for the clerk
 
     def write(self) -> bool:
-        # A failure gives the journal up, and false is returned.
+        # False: the journal is given up, and the clerk must stop.
         self._awake = False  # the next item wakes the clerk again
         try:
             head, self._head = self._head, b""
@@ -179,7 +178,6 @@ class JournalWriter:
             self.give_up(f"it could not be closed: {type(error).__name__}: {error}")
 
     def _drain(self, parts: list[bytes]) -> None:
-        # Columns at the end of the queue, which the run may still fill, stay there.
         if self.incomplete:
             return
         items = self._items
@@ -248,11 +246,9 @@ class ThreadClerk:
         self._wake.set()
 
     def hurry(self) -> None:
-        # Does not wait.
         self._hurry.set()
 
     def end(self) -> None:
-        # Does not wait.
         self._ending = True
         self._hurry.set()
         self._wake.set()

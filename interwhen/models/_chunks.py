@@ -204,7 +204,7 @@ _FINISH: dict[str | None, FinishReason] = {
 
 
 def finish_reason(reason: str) -> FinishReason:
-    # `abort` and unknown reasons become `other`.
+    # Other reasons, such as `abort`, become `other`.
     return _FINISH.get(reason, "other")
 
 
@@ -216,7 +216,6 @@ _MOST_TOKENS = 1 << 53
 
 
 def usage_of(usage: ServerUsage | None) -> Usage | None:
-    # An invalid count becomes `None`, and `usage` `None` stays `None`.
     if usage is None:
         return None
     details = usage.prompt_tokens_details
@@ -266,7 +265,7 @@ def usage_of_answer(body: AnswerBody) -> Usage:
 
 
 def completion_of(answer: CompletionBody, data: bytes) -> Completion:
-    # Return the completion in `answer`, a whole answer of `/v1/completions`. `data` are its undecoded bytes.
+    # `data` are the undecoded bytes of `answer`, for errors.
     if not answer.choices:
         raise error_of(answer) or no_choices(data)
     choice = answer.choices[0]
@@ -299,7 +298,7 @@ def _seconds(milliseconds: float | None) -> float | None:
 
 
 def scored(logprobs: Logprobs | None) -> tuple[int, float | None]:
-    # The sum is `None` if there are none.
+    # The number of tokens, and the sum of the known log-probabilities: `None` if there are none.
     if logprobs is None:
         return 0, None
     values = logprobs.token_logprobs
@@ -311,7 +310,7 @@ def scored(logprobs: Logprobs | None) -> tuple[int, float | None]:
 
 
 def scored_tokens(logprobs: Logprobs | None) -> tuple[ScoredToken, ...]:
-    # Return the tokens in `logprobs` that have a log-probability. Those in `reasoning_content` are left out.
+    # Without the tokens of `reasoning_content`: a completion has no reasoning.
     if logprobs is None:
         return ()
     values = logprobs.token_logprobs
@@ -420,9 +419,8 @@ def _is_summary(details: Any) -> bool:
 
 
 def noting_question(decode: Decode, request: Mapping[str, Any]) -> Decode:
-    # Return `decode`, or a function like it if `request`, a body, turns on reasoning. It does so by the field
-    # `thinking` (Anthropic, and others). In events of one chunk, the function sets `asked_to_reason` in token counts
-    # that have `completion_tokens`.
+    # If `request` turns on reasoning (by `thinking`: Anthropic, and others), the token counts at the end say so. If
+    # then neither reasoning nor its count arrives, the reasoning counts as hidden.
     thinking = request.get("thinking")
     if not isinstance(thinking, Mapping) or thinking.get("type") not in ("enabled", "adaptive"):
         return decode
@@ -508,7 +506,6 @@ def _done_or_raise(data: bytes, offset: int, exc: Exception) -> EndMark:
 
 
 def invalid_event(data: bytes, offset: int, exc: Exception) -> MalformedEvent:
-    # Return the error for `data`, an event at `offset` that failed to decode because of `exc`.
     shape = isinstance(exc, msgspec.ValidationError)
     what = f"must be a chunk, got other JSON ({exc})" if shape else f"must be JSON, got something else ({exc})"
     hint = "malformed='skip' leaves such events out"
@@ -527,7 +524,6 @@ def _without_choices(body: CompletionBody | ChatBody, data: bytes, offset: int, 
 
 
 def unknown_shape(data: bytes, offset: int) -> UnexpectedForm:
-    # Return the error for `data`, an event at `offset` that is not one of this API. It names the right API, if known.
     keys = {key for choice in _shape_of(data) for key in choice}
     if "message" in keys:
         hint = "it is a whole answer of /chat/completions: use ChatModel, and check that the server can stream"
@@ -683,7 +679,7 @@ class CallAssembler:
         for piece in delta.tool_calls or ():
             kind: CallKind = "custom" if piece.custom is not None or piece.type == "custom" else "function"
             numbers.append(self._take(piece.index or 0, kind, piece.id or "", piece.function or piece.custom, fed))
-            if piece.function is not None and _says_something(piece.custom):  # both: the reader sees both
+            if piece.function is not None and _says_something(piece.custom):  # the client gets both: check both
                 self._take(piece.index or 0, kind, piece.id or "", piece.custom, fed)
             if piece.extra_content is not None and piece.id:
                 self._extras[piece.id] = piece.extra_content
@@ -738,7 +734,6 @@ class CallAssembler:
         return self._by_id.get((index, name_of_call))
 
     def _begin(self, index: int, kind: CallKind, fed: AssembledCalls) -> _PartialCall:
-        # If the call before it is complete, add that call to `fed`.
         last = self._calls[-1] if self._calls else None
         if last is not None and last.has_all():
             last.is_settled = True
@@ -756,7 +751,7 @@ _CALL_FIELDS = (b'"tool_calls"', b'"function_call"')
 
 
 def reading_calls(decode: Decode, extras: dict[str, Any] | None = None) -> Decode:
-    # Use the function for one stream only. It stores the `extra_content` of calls in `extras`, by the id of the call.
+    # For one stream only: the function remembers its calls. `extras` gets their `extra_content`, by the id of the call.
     calls = CallAssembler(extras)
 
     def decoded(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode

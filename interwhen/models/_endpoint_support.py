@@ -99,8 +99,7 @@ PREFILL_REFUSED = "the server has refused an unfinished assistant message"
 
 
 def continues_raw(chat: Mapping[str, Any]) -> bool:
-    # Return whether `/v1/completions` can continue the answer to `chat`, the fields of a request. It cannot with a
-    # forced tool call, with tools that are not plain functions, or with the older field `functions`.
+    # Whether `/v1/completions` can continue the answer to `chat`, the fields of a request.
     tools = chat.get("tools") or ()
     return (
         not chat.get("functions")
@@ -110,7 +109,6 @@ def continues_raw(chat: Mapping[str, Any]) -> bool:
 
 
 def why_turn(card: ModelCard | None) -> str:
-    # `card` is the server's model list entry.
     if card is None:
         return "the model list could not be read, so it is not known whether the server continues an assistant message"
     return (
@@ -127,7 +125,7 @@ def why_unproven(card: ModelCard | None, probe: ResumeProbe) -> str:
 
 
 def with_tags(pieces: Sequence[Piece]) -> tuple[Piece, ...]:
-    # If no answer follows the reasoning, no tag ends it.
+    # Without an answer, no tag ends the reasoning, so that the model continues it.
     tagged: list[Piece] = []
     phase: Phase = "answer"
     for piece in pieces:
@@ -219,7 +217,7 @@ async def server_of(get: Callable[[str], Awaitable[bytes]], card: ModelCard | No
 
 
 async def prove(wire: ProofWire, model: str, server: str, *, generates: bool) -> Proven:
-    # If `generates` is false, no request that generates a token is sent. A failed request does not raise `ModelError`.
+    # A failed request does not raise `ModelError`: then nothing is proven.
     if server.partition(" ")[0] == LLAMACPP:
         try:
             return Proven(await _by_template(wire, server), 0)
@@ -292,7 +290,7 @@ class _TextProbe:
         )
 
     async def _continues(self, whole: str, kept: str, phase: Phase, message: dict[str, str]) -> bool:
-        # A retryable error is raised.
+        # A refusal shows that the server does not continue. A retryable error shows nothing, so it is raised.
         try:
             reasoning, answer = await self._ask(_NEXT_TOKENS, message)
         except ModelError as error:
@@ -305,7 +303,7 @@ class _TextProbe:
         return size >= min(_SAME, len(expected)) > 0 and size > again
 
     async def _ask(self, most: int, kept: dict[str, str] | None = None) -> tuple[str, str]:
-        # If `kept` is given, an unfinished assistant message, the model is asked to continue it.
+        # `kept` is an unfinished assistant message, which the model is asked to continue.
         body: dict[str, Any] = {
             "model": self._model,
             "messages": [{"role": "user", "content": QUESTION}],
@@ -446,7 +444,7 @@ def _path_of(place: str, server: str) -> Path | None:
     folder = os.environ.get(FOLDER_VARIABLE)
     if not folder:
         return None
-    # Without a version, a server that was replaced would keep its proof.
+    # `server` is a name and a version, so that an updated server does not keep its proof.
     return Path(folder) / f"{sha256(f'{place} {server}')[:40]}.json"
 
 
@@ -469,7 +467,6 @@ async def _write(place: str, proof: ResumeProof | None) -> None:
 
 
 def load_proof(path: Path) -> _StoredProof | None:
-    # Return the proof in the file at `path`; `None` if it is missing, has expired, or cannot be trusted.
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except FileNotFoundError:
@@ -501,7 +498,6 @@ def _flaw(state: os.stat_result) -> str:
 
 
 def save_proof(path: Path, stored: _StoredProof) -> None:
-    # A failure is only logged.
     # A new name each time: a file that a killed process or a full disk left is not in the way.
     part = path.with_name(f"{path.name}.{uuid4().hex}.part")
     try:

@@ -105,7 +105,6 @@ class FastResponse:
     # ------------------------------------------------------------------ the reader's side
 
     async def head(self) -> None:
-        # If the waiting task is cancelled, the response closes.
         while not self.status:
             if self._closed:
                 raise StreamClosed
@@ -118,7 +117,6 @@ class FastResponse:
         return bool(self.status or self._bodiless or self._size)
 
     async def receive(self) -> bytes:
-        # If the waiting task is cancelled, the response closes.
         parts = self._parts
         while not parts:
             if self._closed:
@@ -144,7 +142,6 @@ class FastResponse:
         return data
 
     async def aclose(self) -> None:
-        # The connection closes too, unless the response is complete.
         if self._closed:
             return
         is_over = self._is_whole or self._error is not None
@@ -153,14 +150,13 @@ class FastResponse:
             await asyncio.sleep(0)  # the loop closes the socket in its next iteration
 
     def settle(self) -> bool:
-        # If the response is complete and was read, close it without waiting. Return whether this was so.
         if not self._is_whole or self._parts:
             return False
         self.close()
         return True
 
     def close(self) -> None:
-        # Close the response: drop unread bytes and wake the reader. If it is incomplete, close the connection.
+        # The rest of an incomplete response would come before the next one, so its connection closes.
         self._closed = True
         self._parts.clear()
         if not self._is_whole and self._error is None:
@@ -191,8 +187,6 @@ class FastResponse:
     # ------------------------------------------------------------------ the connection's side
 
     def take(self, data: bytes) -> None:
-        # Data that cannot be used closes the connection; a response that was not complete ends with an error. If too
-        # many bytes are unread, the connection stops reading.
         before = self._size
         try:
             self._feed(data)
@@ -223,8 +217,8 @@ class FastResponse:
                 waiter.set_result(None)
 
     def lost(self, exc: Exception | None) -> None:
-        # `exc` is the error, or `None` without an error. A response whose head does not say where the body ends is
-        # complete then, unless there is an error. Any other response that was not complete before is broken.
+        # `exc` is the error, `None` after an orderly end. An orderly end completes a response whose head does not say
+        # where the body ends; any other response that was not complete is broken.
         if self.status and not self._framed and exc is None:
             self._is_whole = True
             self._finish()
@@ -364,12 +358,11 @@ class FastConnection(asyncio.Protocol):
             response.take(data)
 
     def eof_received(self) -> bool:
-        # End the response, because the server closed its side. The loop closes the connection.
+        # The server has closed its side. False: the loop closes the connection.
         self._part(None)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        # End the response and call `on_lost`, because the connection is closed; `exc` is the error, if any.
         self._part(exc)
         self._transport = None
         self._on_lost(self)
@@ -392,7 +385,6 @@ class FastConnection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def release(self, *, keep: bool) -> None:
-        # Make the connection idle; close it if `keep` is false or it cannot be used again.
         self._response = None
         self.resume()
         if keep and self.is_usable and self._transport is not None and not self._transport.get_write_buffer_size():
@@ -401,7 +393,6 @@ class FastConnection(asyncio.Protocol):
             self.abort()
 
     def close(self) -> None:
-        # Close the response that uses the connection, and the socket. The loop closes the socket in its next iteration.
         response = self._response
         if response is not None:
             response.close()
@@ -462,7 +453,7 @@ class ConnectionPool:
             connection.abort()
 
     def close(self) -> bool:
-        # Close all connections except those to proxies. Return whether there were any.
+        # `aclose` closes the connections to proxies, because it may wait.
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
@@ -623,7 +614,6 @@ class FastTransport:
     # ------------------------------------------------------------------ proxies
 
     def _has_proxy(self, url: str) -> bool:
-        # The result is cached for each server.
         server = scheme_and_host(url)
         if server not in self._proxied:
             self._proxied[server] = environment_proxy(*server) is not None

@@ -105,7 +105,6 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
         self._closed = False
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002, ASYNC109
-        # Ignores `timeout`.
         protocol = self._protocol
         while not protocol.parts:
             if self._closed:
@@ -124,7 +123,7 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
         return protocol.take()
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109
-        # Does not wait until it is sent, because a request is small. Ignores `timeout`.
+        # Does not wait until it is sent, because a request is small.
         if self._closed or self._transport.is_closing():
             raise httpcore2.WriteError("the connection must be open for a request, and was closed before")
         self._transport.write(buffer)
@@ -141,7 +140,6 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> httpcore2.AsyncNetworkStream:
-        # The handshake may take `timeout` seconds.
         try:
             with anyio.fail_after(timeout):
                 transport = await self._loop.start_tls(
@@ -287,7 +285,6 @@ class Httpx2Response:
         return data
 
     async def aclose(self) -> None:
-        # A waiting `receive` raises.
         if self._closed:
             return
         self._closed = True
@@ -359,7 +356,6 @@ class Httpx2Transport:
                 await pool.aclose()
 
     def _pool(self, url: str) -> httpcore2.AsyncConnectionPool:
-        # Each pair of scheme and proxy has one pool.
         scheme, host = scheme_and_host(url)
         proxy = self._proxy or (environment_proxy(scheme, host) if self._trust_env else None)
         key = f"{scheme} {proxy}"
@@ -393,7 +389,6 @@ _PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 
 
 def _proxy(url: str) -> httpcore2.Proxy:
-    # Return the proxy at `url`, by default with the scheme `http`. Raises `UsageError` if it cannot be used.
     url = url if "://" in url else f"http://{url}"
     try:
         parts = urlsplit(url)

@@ -82,9 +82,6 @@ class Slots:
         return 0 if saved is None else shared(saved.prefix, request.prefix)
 
     async def prepare(self, request: Request) -> Request:
-        # For the route `restored`, the saved state of its prompt is restored first, if there is one, and if the
-        # measured rates do not say that reading it again is faster. If no slot is free, `request` is returned
-        # unchanged. Raises `ModelError` if the server fails.
         slot = await self._free(request.prompt)
         if slot is None:
             return request
@@ -96,8 +93,7 @@ class Slots:
         return replace(request, sampling=replace(request.sampling, extra=extra))
 
     async def save(self, request: Request) -> None:
-        # Save the state of the slot that served `request`, unless this slot is busy or has since served another fork.
-        # Raises `ModelError` if the server fails.
+        # The slot may be busy, or may have served another fork since `request`: then nothing is saved.
         home = self._homes.get(request.prompt)
         if home is None or home[1] != request.prefix or await self._free(request.prompt) != home[0]:
             return
@@ -347,7 +343,7 @@ class _Running:
         )
 
     async def render(self, request: Request) -> Request:
-        # If the API needs text, its chat prompt is rendered with the chat template of the model.
+        # The completions API needs text, so the chat template of the model renders a chat prompt.
         turns = request.prompt
         if isinstance(turns, str) or isinstance(self.inner, ChatModel):
             return request
@@ -365,7 +361,6 @@ class _Running:
         return await self.inner.complete(await self.render(request))
 
     async def stop(self) -> None:
-        # Close the connections and end the server, even if the caller is cancelled; then delete the saved states.
         with anyio.CancelScope(shield=True):  # Both calls bound their own wait.
             await self._transport.aclose()
             await self.server.stop()

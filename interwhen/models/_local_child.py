@@ -32,7 +32,7 @@ them."""
 
 
 def main() -> None:
-    # If the server cannot start, report the error and end with the exit status 1.
+    # `LocalServer` starts this file as a script, and keeps stdin (the lifeline) open as long as this process must live.
     parent = os.getppid()
     report = _claim_stdout()
     line = sys.stdin.buffer.readline()
@@ -57,7 +57,7 @@ def _claim_stdout() -> int:
 
 
 def _serve(settings: dict[str, Any]) -> Any:
-    # Load the weights that `settings` name, start the server on a free port, and return it. This may hold the GIL.
+    # Loading the weights may hold the GIL, so that no other thread of this process runs.
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -95,7 +95,6 @@ def _arm(parent: int) -> None:
 
 
 def _watch(parent: int) -> NoReturn:
-    # Except on Windows, this process also ends after the process `parent`, and a log above `LOG_LIMIT` is emptied.
     # A process that the parent forked (by multiprocessing) may keep the lifeline open after the parent has ended, so
     # the parent is checked as well.
     if sys.platform == "win32":

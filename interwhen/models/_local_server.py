@@ -71,7 +71,6 @@ class LocalServer:
 
     @classmethod
     async def start(cls, weights: Path, options: ServerOptions) -> LocalServer:
-        # A failed or cancelled start ends the process.
         if find_spec("xllamacpp") is None:
             raise MissingExtraError("the local model", "local")
         key = secrets.token_urlsafe(24)
@@ -148,7 +147,7 @@ class LocalServer:
         self.check()
 
     def log_tail(self) -> str:
-        # Return the end of the log of the native code: at most 4 KiB. After `stop`, it is empty.
+        # The log is that of the native code.
         if self._log.closed:
             return ""
         # The child writes with O_APPEND, so moving the shared file position has no effect on it.
@@ -157,7 +156,7 @@ class LocalServer:
         return self._log.read().decode(errors="replace").strip()
 
     async def stop(self) -> None:
-        # Close the lifeline and wait until the child ends. After `STOP_SECONDS`, kill it.
+        # Closing the lifeline ends the child.
         if self._lifeline is None:
             return
         os.close(self._lifeline)
@@ -192,7 +191,7 @@ def _read_report(line: bytes) -> _ChildReport:
 
 
 def _open_log() -> IO[bytes]:
-    # Open a temporary file for the log of the child. It is deleted when both processes close it.
+    # The file is deleted when both processes close it.
     log = tempfile.TemporaryFile(prefix="interwhen-local-")  # noqa: SIM115  # the server closes it
     if sys.platform != "win32":
         import fcntl

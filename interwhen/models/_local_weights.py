@@ -73,9 +73,7 @@ def parse_weights(spec: str) -> Weights:
 
 
 def find_weights(weights: Weights, *, endpoint: str | None = None) -> Path:
-    # A file on the hub is downloaded unless it is in the cache. The call blocks. `endpoint` is the URL of the hub, by
-    # default that of `huggingface_hub`. Raises `UsageError` if the file is missing or not GGUF or, for the tiny model,
-    # damaged, `MissingExtraError` if a package is missing, and `ModelError` for other errors of the hub.
+    # The call blocks, because it may download. `endpoint` is the URL of the hub; `None`: that of `huggingface_hub`.
     match weights:
         case FileWeights(path):
             return check_gguf(path)

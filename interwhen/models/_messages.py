@@ -122,7 +122,6 @@ def call_turn(call: ToolCall) -> dict[str, Any]:
 
 
 def _content(content: object) -> str:
-    # A part without text becomes its type in brackets, such as `[image_url]`.
     if isinstance(content, str):
         return content
     if isinstance(content, list | tuple):
@@ -144,7 +143,6 @@ def _text(value: object) -> str:
 
 
 def _written(arguments: object) -> str:
-    # `None` becomes an empty text, and decoded arguments are encoded as JSON.
     if isinstance(arguments, str):
         return arguments
     return "" if arguments is None else msgspec.json.encode(arguments, enc_hook=str).decode()
@@ -159,14 +157,12 @@ Turn = dict[str, Any]
 
 
 def prompt_turns(request: Request) -> list[Turn]:
-    # A text becomes one user turn.
     if isinstance(request.prompt, str):
         return [{"role": "user", "content": request.prompt}]
     return [as_turn(message) for message in request.prompt]
 
 
 def prefill_turns(request: Request, reasoning_field: str | None) -> list[Turn]:
-    # The text so far becomes an unfinished last turn of the assistant. The side text of a fork follows it.
     # `reasoning_field` is the server's field for reasoning (`reasoning_content` or `reasoning`); `None` if reasoning is
     # part of the text.
     turns = prompt_turns(request)
@@ -176,11 +172,8 @@ def prefill_turns(request: Request, reasoning_field: str | None) -> list[Turn]:
 
 
 def extra_turns(request: Request, extras: Mapping[str, Any] | None = None) -> list[Turn]:
-    # The text so far, without an unfinished line, becomes finished turns. Feedback and the side text of a fork become
-    # user turns, other text assistant turns. Reasoning is part of the text of its turn, because many chat templates
-    # remove the reasoning field of finished turns. Tool calls get a result. Without side text, a user turn that asks
-    # the model to continue is added where it is needed. `extras` has the `extra_content` of tool calls by their ids,
-    # which is sent back.
+    # Reasoning is part of the text of its turn, because many chat templates remove the reasoning field of finished
+    # turns. `extras` has the `extra_content` of tool calls by their ids, which is sent back.
     turns = prompt_turns(request)
     if needs_turns(request.pieces):
         return in_turns(turns, request.pieces, request.side, extras)
@@ -207,7 +200,7 @@ _ACCEPTED = "This call is accepted, and will be made once you are done."
 
 
 def needs_turns(pieces: Sequence[Piece]) -> bool:
-    # Return whether the trace `pieces` have tool calls or feedback about them, because these cannot be prefilled.
+    # Tool calls and feedback about them cannot be prefilled.
     return any(piece.call is not None or piece.refused for piece in pieces)
 
 
@@ -228,9 +221,7 @@ def prefilled(messages: Sequence[Turn], pieces: Sequence[Piece], side: str | Non
 def in_turns(
     messages: Sequence[Turn], pieces: Sequence[Piece], side: str | None, extras: Mapping[str, Any] | None = None
 ) -> list[Turn]:
-    # Return `messages`, followed by the trace `pieces`, without an unfinished line, as finished messages. The model
-    # continues after them. `side` is the side text of a fork, which ends the last message. Without it, a user message
-    # that asks the model to continue is added where it is needed. `extras` has the `extra_content` of tool calls by
+    # `side` is the side text of a fork, which ends the last message. `extras` has the `extra_content` of tool calls by
     # their ids; Gemini requires that it is sent back.
     extras = extras or {}
     turns = [*messages]
@@ -256,7 +247,7 @@ def in_turns(
 
 
 def _append(turns: list[Turn], own: int, role: str, text: str, *, joint: str) -> None:
-    # In other cases, add a message. The first `own` messages stay unchanged.
+    # Text joins a last message of the same role. The first `own` messages stay unchanged, because a caller gave them.
     last = turns[-1] if len(turns) > own else None
     if last is not None and last["role"] == role and "tool_calls" not in last and "function_call" not in last:
         turns[-1] = {**last, "content": f"{last['content']}{joint}{text}"}
@@ -267,7 +258,7 @@ def _append(turns: list[Turn], own: int, role: str, text: str, *, joint: str) ->
 def _append_calls(
     turns: list[Turn], own: int, calls: Sequence[ToolCall], answer: str, extras: Mapping[str, Any]
 ) -> None:
-    # The first `own` messages stay unchanged. Of calls in the older form `function_call`, only the first is added.
+    # A message can have one call in the older form `function_call`, so only the first of `calls` is added.
     said: Turn = {"role": "assistant", "content": None}
     if len(turns) > own and turns[-1]["role"] == "assistant" and "tool_calls" not in turns[-1]:
         said = turns.pop()

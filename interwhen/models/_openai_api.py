@@ -190,8 +190,6 @@ class OpenAICompatible:
         return self._sampling.top_logprobs if own is None else own
 
     async def _known_card(self) -> ModelCard | None:
-        # Return the entry of the model in `GET /models`, or the first entry if none has the model's name. It is `None`
-        # if there are no entries or the request fails.
         if not self._has_card:
             try:
                 self._card = card_of(self.model, (await self._get("models", models_decoder)).data)
@@ -234,10 +232,8 @@ class OpenAICompatible:
         trail: TokenTrail | None = None,
         translate: Callable[[HttpResponse], HttpResponse] | None = None,
     ) -> TokenStream:
-        # Post `body` to `path`, with retries, and return the open stream. `decode` decodes its events. Each attempt may
-        # wait until `max_orphans` allows a further stream. A server that refuses `stream_options` is asked again
-        # without it. `translate` converts the response to events for `decode`. Raises `ModelError` if the request
-        # fails.
+        # Each attempt may wait until `max_orphans` allows a further stream. A server that refuses `stream_options` is
+        # asked again without it. `translate` converts the response to events for `decode`.
         async def attempt() -> TokenStream:
             if self.orphans is not None:
                 await self.orphans.wait_for_room()
@@ -270,7 +266,6 @@ class OpenAICompatible:
         return stop
 
     async def _ask(self, path: str, body: dict[str, Any], decoder: msgspec.json.Decoder[T]) -> tuple[T, bytes]:
-        # Post `body` to `path`, with retries. Return the answer twice: decoded by `decoder`, and as bytes.
         async def attempt() -> bytes:
             return await exchange(self._transport, self._post(path, {**body, "stream": False}), self.timeouts)
 
@@ -295,7 +290,6 @@ class OpenAICompatible:
 
 
 def write_json(body: object) -> bytes:
-    # Encode `body`, the body of a request. Raises `UsageError` if it cannot be JSON.
     try:
         return msgspec.json.encode(body)
     except (TypeError, OverflowError, *DECODE_ERRORS) as exc:
@@ -619,7 +613,7 @@ class ChatModel(OpenAICompatible):
         )
 
     async def _way(self, request: Request, *, by_ids: bool = True) -> ResumeWay:
-        # If `by_ids` is false, token ids are not used. This may send requests, and wait for a running probe.
+        # `by_ids` is false if the server has just refused to tokenize the text. May send requests and wait for a probe.
         if needs_turns(request.pieces):
             return AFTER_CALLS
         mode = await self._resume_mode()
@@ -671,7 +665,6 @@ class ChatModel(OpenAICompatible):
         return answer, ResumeWay("turn", PREFILL_REFUSED)
 
     async def _open_with_ids(self, request: Request, decode: Decode) -> TokenStream:
-        # Ask for token ids if the server may send them.
         trail = TokenTrail()
         read = trail.reading(decode)
 
@@ -727,7 +720,7 @@ class ChatModel(OpenAICompatible):
         return {**self._sampling.extra, **request.sampling.extra}
 
     def _reading(self, chat: Mapping[str, Any], decode: Decode) -> Decode:
-        # If `chat` offers tools, it also returns complete calls as chunks.
+        # With tools, the returned function also yields complete calls, as chunks.
         if not (chat.get("tools") or chat.get("functions")):
             return decode
         for old in list(self._call_extras)[:-_CALL_EXTRAS]:

@@ -58,8 +58,7 @@ class OrphanedStream:
 class OrphanedStreams:
     """The streams of one model adapter that were closed early and that the server may still be generating."""
 
-    # Call `wait_for_room` before a new stream: it waits until there are fewer than `limit`. `clock` returns the time in
-    # seconds. Raises `UsageError` if `limit` is less than 1.
+    # Call `wait_for_room` before a new stream: it waits until there are fewer than `limit`.
 
     def __init__(self, limit: int, *, clock: Callable[[], float] = anyio.current_time) -> None:
         require("max_orphans", limit, Positive, "use None to trust the server to stop")
@@ -106,7 +105,6 @@ class AbortCall:
     field: str = "rid"
 
     def mark(self, body: dict[str, Any]) -> str:
-        # Add a new id if there is none.
         if body.get(self.field) is None:
             body[self.field] = uuid4().hex
         return str(body[self.field])

@@ -344,7 +344,6 @@ class _Examiner:
         self._ready: set[_Way] = {"prefill"}
 
     async def answer(self, ask: _Ask, required: bool = False) -> _Observation:  # noqa: FBT001, FBT002  one row of the table
-        # An error of the server has the mark "broken" if the feature is `required`.
         try:
             return await ask(self)
         except (ConnectError, StreamTimeout) as error:
@@ -686,7 +685,7 @@ async def _aborts(examiner: _Examiner) -> _Observation:
 
 
 async def _busy(examiner: _Examiner) -> bool | None:
-    # Return whether the server is generating now; `None` if this is unknown. Only llama.cpp and vLLM report it.
+    # `None`: unknown. Only llama.cpp (`/slots`) and vLLM (`/metrics`) report it.
     try:
         slots = slots_decoder.decode(await examiner.get("slots"))
         return any(slot.is_processing for slot in slots)

@@ -32,8 +32,7 @@ class RawCalls:
         self._offer = read_offer("", {name: chat[name] for name in ("tools", "functions") if name in chat})
 
     def read(self, text: str) -> RawAnswer:
-        # The other text is stripped of white space. If there is no call, or one cannot be parsed, `text` is returned
-        # unchanged, without calls.
+        # If one call cannot be parsed, all of `text` stays text, the other calls too.
         transcript = Transcript("answer")
         transcript.append(text, 0)
         scanner = scanner_for(ToolCalls(formats=_MARKED), self._offer)

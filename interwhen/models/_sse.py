@@ -114,8 +114,7 @@ class SseDecoder:
         return events
 
     def _skip_bom(self) -> bool:
-        # Remove a byte order mark at the start of the body. Return false if too few bytes have arrived to recognise
-        # one.
+        # False: too few bytes have arrived to recognise a byte order mark.
         head = bytes(self._buffer[:3])
         if len(head) < 3 and _BOM.startswith(head):
             return False
@@ -130,8 +129,7 @@ class SseDecoder:
         self._scanned = 0
 
     def _next_line(self) -> tuple[bytes, int] | None:
-        # Remove the next line from the buffer. Return it without its line end, and its offset; `None` without a whole
-        # line.
+        # Without its line end, and with its offset in the body; `None` if no whole line has arrived.
         buffer = self._buffer
         if self._skip_lf and buffer:
             self._skip_lf = False

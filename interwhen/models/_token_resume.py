@@ -126,9 +126,8 @@ class TokenTrail:
         return bool(self.prompt) and not self._missing
 
     def reading(self, decode: Decode, *, hides: bool = False) -> Decode:
-        # When the ids of the prompt are known, it adds their count to the next event that has a chunk, unless that
-        # chunk has token counts. The chunks get the number of their ids as their number of tokens. With `hides`,
-        # `decode` gets the events without their token ids.
+        # The chunks get the number of their ids as their number of tokens. With `hides`, `decode` gets the events
+        # without their token ids, for readers who did not ask for them.
         is_told = False
         count = unsaid = 0
 
@@ -221,7 +220,6 @@ class TokenTrail:
         return self._phases[bisect.bisect_right(self._phases, offset, key=_offset_of) - 1][1]
 
     def _take(self, data: bytes, decoded: Decoded) -> int:
-        # Add the token ids in the event `data`, whose content is `decoded`. Return how many there are.
         chunks = decoded if isinstance(decoded, tuple) else (decoded,) if isinstance(decoded, Chunk) else ()
         try:
             event = _events.decode(data)
@@ -245,7 +243,6 @@ def _with_tokens(decoded: Chunk | tuple[Chunk, ...], tokens: int) -> Decoded:
 
 
 def _with_prompt_count(decoded: Decoded, tokens: int) -> Decoded:
-    # If its last chunk has no token counts, it gets `tokens` as the number of prompt tokens.
     chunks = decoded if isinstance(decoded, tuple) else (decoded,)
     last = chunks[-1] if chunks else None
     if not isinstance(last, Chunk) or last.usage is not None:
@@ -301,8 +298,7 @@ def shared(one: str, other: str) -> int:
 
 
 def shows_tags(pieces: Sequence[Piece]) -> bool:
-    # Return whether reasoning in `pieces`, if there is any, is taken for a part of the text, between tags. This is so
-    # if no piece has the phase `reasoning`, or if text of the model contains a reasoning tag.
+    # Whether reasoning in `pieces` is taken for a part of the text, between tags: also if there is no reasoning.
     if not any(piece.phase == "reasoning" for piece in pieces):
         return True
     written = "".join(piece.text for piece in pieces if piece.origin == "model")
@@ -310,7 +306,6 @@ def shows_tags(pieces: Sequence[Piece]) -> bool:
 
 
 def runs_of(pieces: Sequence[Piece], *, tags_in_text: bool = False) -> list[_TextRun]:
-    # With `tags_in_text`, all text has the phase `answer`.
     runs: list[_TextRun] = []
     for piece in pieces:
         phase: Phase = "answer" if tags_in_text else piece.phase
@@ -426,8 +421,6 @@ class TokenPrompts:
         return ids
 
     async def _part_ids(self, part: str, *, special: bool) -> Ids:
-        # Return the token ids that `part` has inside a longer text. With `special`, special tokens in it are
-        # recognised.
         # Some tokenizers (Llama 2, Mistral 7B) put a space before a text. So the text follows a line break, whose ids
         # are removed. A text that begins with a line break may share a token with it; then it is tokenized alone.
         known = self._known.ids
@@ -440,14 +433,14 @@ class TokenPrompts:
         return await self._tokenizer.text_ids(part, special=special)
 
     async def _tag_ids(self, tag: str) -> Ids:
-        # Return the token ids of `tag`. They are cached.
         known = self._known.ids
         if tag not in known:
             known[tag] = await self._ids(tag, trusted=True)
         return known[tag]
 
     async def _family(self) -> Markup:
-        # If there is no such family, return the first one. Of an opening tag with several parts, the first part counts.
+        # The first family whose opening tag is one token, else the first of all. Of a tag with several parts, the first
+        # one counts.
         known = self._known
         if known.markup is None:
             markup = FAMILIES[0]
@@ -523,11 +516,10 @@ class RawText:
 
     @property
     def is_holding(self) -> bool:
-        # Whether text is held back, because it may be the beginning of a tag.
         return bool(self._held)
 
     def finish(self) -> list[tuple[Phase, str]]:
-        # Return the text that was held back, because the text has ended and no tag can follow.
+        # The text has ended, so no tag can follow.
         held, self._held = self._held, ""
         return [(self.phase, held)] if held else []
 
@@ -639,7 +631,7 @@ class ChatEvents:
         return delta
 
     def _may_call(self, parts: Sequence[tuple[Phase, str]]) -> bool:
-        # After an opening tag of a call, the result is always true.
+        # After the opening tag of a call, all further text waits.
         if not self._called:
             text = "".join(text for phase, text in parts if phase == "answer")
             self._called = has_call(text)
@@ -647,8 +639,7 @@ class ChatEvents:
         return True
 
     def _finish_calls(self, choice: Mapping[str, Any], delta: dict[str, Any]) -> dict[str, Any]:
-        # Move the tool calls in the text of `delta` to its field `tool_calls`, and return the new finish reason. Return
-        # an empty dictionary if nothing was moved.
+        # The result replaces the finish reason; empty: no call was found.
         if self._calls is None or choice["finish_reason"] != "stop" or not delta.get("content"):
             return {}
         answer = self._calls.read(delta["content"])
@@ -662,7 +653,6 @@ class ChatEvents:
 
 
 def completion_body(chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool = True) -> dict[str, Any]:
-    # Fields that only the chat API has are left out. With `with_ids`, it asks for the token ids of the continuation.
     body = {name: value for name, value in chat.items() if name not in _CHAT_ONLY}
     if "max_completion_tokens" in body:
         body.setdefault("max_tokens", body.pop("max_completion_tokens"))

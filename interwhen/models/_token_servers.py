@@ -47,13 +47,12 @@ class TokenServer(Tokenizer):
         self._post = post
 
     async def text_ids(self, text: str, *, special: bool) -> Ids:  # noqa: ARG002  vLLM and SGLang ignore it
-        # With `special`, text that looks like a special token becomes that token. Some servers do this without
-        # `special`, too.
+        # Some servers make special tokens of text that looks like them even without `special`.
         body = {"model": self._model, "prompt": text, "add_special_tokens": False}
         return _tokens(await self._post(body, "/tokenize"))
 
     def body(self, chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool) -> Body:
-        # With `with_ids`, it asks for the token ids of the continuation.
+        # With `with_ids`, the request asks for the token ids of the continuation.
         raise NotImplementedError
 
     def converter(self) -> Callable[[Body], Body] | None:
@@ -78,12 +77,11 @@ class TokenServer(Tokenizer):
 
 
 def token_server(owned_by: str | None, model: str, post: Post) -> TokenServer:
-    # An unknown name means vLLM.
     return _SERVERS.get(owned_by or "", VllmTokens)(model, post)
 
 
 def sends_ids(card: ModelCard | None) -> bool:
-    # SGLang refuses such a request, and llama.cpp ignores the field.
+    # SGLang refuses a request with the field that asks for token ids, and llama.cpp ignores the field.
     return card is None or card.owned_by not in ("sglang", "llamacpp")
 
 
@@ -112,11 +110,9 @@ class LlamaCppTokens(TokenServer):
         return await self._ids(rendered.prompt, add_special=True, parse_special=True)
 
     async def text_ids(self, text: str, *, special: bool) -> Ids:
-        # With `special`, text that looks like a special token becomes that token.
         return await self._ids(text, add_special=False, parse_special=special)
 
     def body(self, chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool) -> Body:
-        # Settings of `chat` that interwhen does not know for the API `/completion` are left out.
         body = {name: chat[name] for name in _LLAMACPP_FIELDS if chat.get(name) is not None}
         if (limit := chat.get("max_completion_tokens", chat.get("max_tokens"))) is not None:
             body["n_predict"] = limit
@@ -149,12 +145,10 @@ class LlamaCppTokens(TokenServer):
 class SglangTokens(TokenServer):
     """Tokenizes text with SGLang, makes requests that continue a prompt of token ids, and reads the answers."""
 
-    # The requests were never sent to a real server.
-
     place: Place = "/generate"
 
     async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
-        # The server reports them in a chat answer of one token (since SGLang 0.5.13).
+        # The server reports the ids of the prompt in a chat answer, here of one token (since SGLang 0.5.13).
         body = {
             **_template_fields(chat, "reasoning_effort"),
             "max_tokens": 1,
@@ -169,8 +163,6 @@ class SglangTokens(TokenServer):
         return tuple(answer.choices[0].prompt_token_ids)
 
     def body(self, chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool) -> Body:  # noqa: ARG002  always sent
-        # Settings of `chat` that interwhen does not know for the API `/generate` are left out, and `with_ids` is
-        # ignored.
         options = {name: chat[name] for name in _SGLANG_OPTIONS if chat.get(name) is not None}
         if chat.get("seed") is not None:
             options["sampling_seed"] = chat["seed"]
@@ -216,8 +208,7 @@ class _SglangEvents:
         self._scores = 0
 
     def event(self, body: Body) -> Body:
-        # Convert the event `body` of `/generate` to the form of `/v1/completions`, with only the new text and ids. Call
-        # it for each event, in order.
+        # The result has only the new text and ids, so it must be called for each event, in order.
         meta = body.get("meta_info")
         if not isinstance(meta, dict):
             return body  # an error
@@ -265,7 +256,6 @@ def _list(raw: object) -> list[Any]:
 
 
 def _llamacpp_event(body: Body) -> Body:
-    # An error is returned unchanged.
     if "content" not in body:
         return body  # an error
     choice: Body = {"index": 0, "text": body["content"], "finish_reason": None, "token_ids": body.get("tokens") or []}

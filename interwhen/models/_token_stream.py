@@ -141,8 +141,8 @@ class StreamNotes:
 
 
 def lenient(decode: Decode, notes: StreamNotes) -> Decode:
-    # If only the UTF-8 of an event is invalid, the invalid bytes become U+FFFD, and the event is used and counted.
-    # Errors other than `MalformedEvent` are raised.
+    # A malformed event is skipped, and counted in `notes`. If only its UTF-8 is invalid, U+FFFD replaces the invalid
+    # bytes, and the event is used.
     def decoded(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
         try:
             return decode(data, offset, first)
@@ -278,8 +278,7 @@ class TokenStream:
         return self._closed and not (self._ended or self._finished)
 
     async def aclose(self) -> None:
-        # Close the stream. This closes the connection, unless the response is complete. After the end mark, it waits
-        # for the end of the response, for at most `_DRAIN_SECONDS`.
+        # After the end mark, read the rest of the response, so that the connection can be used again.
         if self._closed:
             return
         self._closed = True
@@ -298,7 +297,6 @@ class TokenStream:
         return True
 
     async def abort(self) -> None:
-        # Later calls do nothing. If `stop` raises a `ModelError`, this is only logged.
         stop, self._stop = self._stop, None
         if stop is None or self._ended or not self._closed:
             return
@@ -332,14 +330,11 @@ class TokenStream:
         return self._decoder.unfinished if following is None else self._decoder.offset - following
 
     def _end(self, chunks: list[Chunk], reason: FinishReason) -> None:
-        # If the server sent no finish reason, add a chunk with `reason` to `chunks`.
         self._ended = True
         if not self._finished:
             chunks.append(Chunk("", tokens=0, finish_reason=reason))
 
     def _fail(self, exc: ModelError, chunks: list[Chunk]) -> None:
-        # If this read has no `chunks`, or the stream was closed, raise `exc` now. A connection that breaks after the
-        # finish reason only ends the stream.
         if isinstance(exc, ConnectError) and self._finished:
             self._ended = True  # only the end mark and the token counts are lost
             return
@@ -417,13 +412,13 @@ class SlotRelease:
         self._unknown_until = 0.0
 
     def add(self, stream: TokenStream) -> None:
-        # If it is closed before its end, `wait` waits for its slot.
+        # If `stream` is closed before its end, `wait` waits for its slot.
         self._prune()
         self._streams.append(stream)
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        # Count one running request without streaming as long as the block runs, because it occupies a slot.
+        # A request without streaming occupies a slot, too, as long as the block runs.
         self._asking += 1
         try:
             yield
@@ -431,8 +426,7 @@ class SlotRelease:
             self._asking -= 1
 
     async def wait(self, ask: Callable[[], Awaitable[bytes]]) -> None:
-        # Returns at once if no stream was cut since the last call. `ask` returns the answer of `GET /slots`. If it
-        # fails, the wait ends, and the server is not asked again for `REMEMBERED_SECONDS`.
+        # `ask` returns the answer of `GET /slots`. Without a stream that was cut since the last call, nothing is asked.
         self._prune()
         if not self._held or anyio.current_time() < self._unknown_until:
             return

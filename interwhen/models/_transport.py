@@ -149,7 +149,7 @@ KEEPALIVE_SECONDS = 4.0
 
 
 def scheme_and_host(url: str) -> tuple[str, str]:
-    # Return the scheme of `url`, and its host. If `url` has a port, the host includes it.
+    # The host includes a port, but no user name and password.
     parts = urlsplit(url)
     return parts.scheme, parts.netloc.rpartition("@")[2]
 
@@ -179,11 +179,8 @@ async def connect(
     local: tuple[str, int] | None = None,
     context: ssl.SSLContext | None = None,
 ) -> tuple[asyncio.Transport, P]:
-    # Connect to the first address of `host` that answers. Return the asyncio transport and the protocol. The addresses
-    # are tried one after the other, each for `_TRY_SECONDS`, the last one without a limit. `factory` makes the
-    # protocol, and `local` is the IP address and the port of this machine to connect from. With `context`, the
-    # connection uses TLS. Raises `OSError` if no address answers or TLS fails, and `UnicodeError` if `host` is no valid
-    # name.
+    # `local` is the IP address and the port of this machine to connect from. Raises `OSError` if no address answers or
+    # TLS fails, and `UnicodeError` if `host` is no valid name.
     import asyncio
 
     # Not in parallel (RFC 8305): happy_eyeballs_delay of asyncio leaks a socket if it is cancelled in the wrong
@@ -262,9 +259,7 @@ _NUMBER = re.compile(r"\d{1,9}(\.\d*)?")
 
 
 def refusal(body: bytes, *, status: int | None = None, headers: Mapping[str, str] | None = None) -> UpstreamError:
-    # Without `status`, a code from 400 to 599 in `body` is the status. Status 429 becomes `RateLimited`, a message that
-    # the prompt is too long usually `ContextOverflow`, and any other error `UpstreamError`. The time to wait in
-    # `headers` is stored in the exception.
+    # Without `status`, it is the error of an event inside a stream, whose code may be an HTTP status.
     message, code = _describe(body)
     if status is None and code is not None and _STATUS.fullmatch(code):
         status = int(code)
@@ -290,7 +285,6 @@ def refusal(body: bytes, *, status: int | None = None, headers: Mapping[str, str
 
 
 def _describe(body: bytes) -> tuple[str, str | None]:
-    # The code may be `None`.
     try:
         error = _decode_error(body)
         if isinstance(error.error, str):
@@ -306,7 +300,7 @@ def _describe(body: bytes) -> tuple[str, str | None]:
 
 
 def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> float | None:
-    # The header `Retry-After-Ms` comes first. `now` is the current Unix time.
+    # `now` is the current Unix time.
     if (text := headers.get("retry-after-ms")) and _NUMBER.fullmatch(text):
         return float(text) / 1000
     text = headers.get("retry-after", "").strip()
@@ -335,8 +329,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 async def open_stream(
     transport: Transport, request: HttpRequest, timeouts: Timeouts, *, whole_too: bool = False
 ) -> HttpResponse:
-    # Send `request` with `transport`, and return the response when its head has arrived. The caller closes it. With
-    # `whole_too`, JSON is also accepted, for servers that do not stream.
+    # The caller closes the response. With `whole_too`, JSON is also accepted, for servers that do not stream.
     response = await _send(transport, request, timeouts)
     kind = response.headers.get("content-type", "")
     # A missing or vague content type is accepted: the decoder sees at the first line whether it is an event stream.
@@ -418,7 +411,7 @@ async def send_again(transport: Transport, request: HttpRequest, timeouts: Timeo
 
 
 async def _refuse_encoded(request: HttpRequest, response: HttpResponse) -> None:
-    # Close `response` and raise `UnexpectedForm` if its body is compressed, because this delays tokens.
+    # A compressed body delays tokens.
     coding = response.headers.get("content-encoding", "identity").strip().lower()
     if coding not in {"", "identity"}:
         await response.aclose()
@@ -447,7 +440,7 @@ def _redirected(request: HttpRequest, response: HttpResponse) -> HttpRequest:
 
 
 def _redacted(request: HttpRequest, location: str) -> str:
-    # Describe the target of a redirect for an error. An alias of `request` hides it.
+    # An alias of `request` hides the URL in error messages, so the target of its redirect is hidden, too.
     return "another server" if request.alias else f"another server, {location!r:.200}"
 
 
@@ -461,7 +454,6 @@ def _same_server(old: str, new: str) -> bool:
 
 
 async def _excerpt(response: HttpResponse) -> bytes:
-    # Empty if this fails or takes 5 seconds.
     body = b""
     try:
         with anyio.move_on_after(5.0):
@@ -484,7 +476,6 @@ async def read_body(response: HttpResponse, limit: int) -> bytes:
 
 
 async def retrying(call: Callable[[], Awaitable[T]], retries: Retries) -> T:
-    # An error that `Retries.wait` does not find worth a retry, and the last one that `retries` allows, is raised.
     waited = 0.0
     attempt = 0
     while True:
@@ -547,8 +538,7 @@ def refuses(error: UpstreamError, field: str) -> bool:
 
 
 def mentions(error: UpstreamError, *fields: str) -> bool:
-    # Return whether `error` has the status 400 or 422 and its body contains one of the names `fields`. This is enough
-    # for a retry without the field, but not to conclude that the server does not accept it.
+    # A body that has the name is reason enough to retry without the field, but no proof that the server refuses it.
     return error.status in _REFUSING and any(name.lower() in fields for name in _NAME.findall(error.body))
 
 
@@ -568,11 +558,9 @@ class FieldSupport:
 
     @property
     def is_likely(self) -> bool:
-        # Whether the server probably accepts the field, so that it should be sent.
         return not self._until or anyio.current_time() >= self._until
 
     def learn(self, error: UpstreamError, request: Mapping[str, Any]) -> None:
-        # Nothing is recorded if `error` does not name the field, or may only repeat fields of `request`.
         if not refuses(error, self.field) or _ERROR_FIELDS & request.keys():
             return
         self._until = anyio.current_time() + REMEMBERED_SECONDS
@@ -588,7 +576,7 @@ class FieldSupport:
 async def send_with(
     wanted: Mapping[FieldSupport, Any], body: dict[str, Any], call: Callable[[dict[str, Any]], Awaitable[T]]
 ) -> T:
-    # If the server refuses such fields, repeat the call without them. Other refusals raise `UpstreamError`.
+    # Send `body` with the optional fields `wanted`. If the server refuses some of them, send it again without these.
     asked = {support: value for support, value in wanted.items() if support.is_likely}
     try:
         return await call({**body, **{support.field: value for support, value in asked.items()}})
@@ -619,8 +607,7 @@ class SamplingSupport:
     async def send(
         self, body: dict[str, Any], optional: Iterable[str], call: Callable[[dict[str, Any]], Awaitable[T]]
     ) -> T:
-        # If the server refuses an `optional` field, repeat without it. `max_tokens` is sent as `max_completion_tokens`
-        # if it is refused. Other refusals raise `UpstreamError`.
+        # If the server refuses `optional` fields, or `max_tokens` by this name, send `body` again without them.
         names = [name for name in (*_RENAMED, *optional) if name in body]
         sent = _without(body, [name for name in names if not self._options[name].is_likely])
         refused: dict[str, UpstreamError] = {}
@@ -640,7 +627,7 @@ class SamplingSupport:
 
 
 def _without(body: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    # Return `body` without the options `names`, or with their new names. `logprobs` takes `top_logprobs` with it.
+    # `top_logprobs` is valid only with `logprobs`, so it is left out with it.
     changed = dict(body)
     for name in names:
         value = changed.pop(name, None)

@@ -47,7 +47,7 @@ from interwhen.policy._syntax import (
 
 # Mutants of a rule: copies with one small mistake, which the examples of the rule must detect.
 
-_TRUE = Constant(True, Bool())  # a positional Boolean, since it is the value
+_TRUE = Constant(True, Bool())
 
 
 class Mutant(NamedTuple):
@@ -532,9 +532,7 @@ class Replayed:
 
 
 def replay(policy: WrittenPolicy, runs: Iterable[Iterable[MadeCall | Talk]], state: State | None = None) -> Replayed:
-    # Judge each recorded call in `runs` by `policy`, and collect the fields that occur in results. Rules that judge
-    # after the call get its result. A `Talk` before a call gives the conversation so far. `state` is the state at the
-    # start of each run. The time is known only if the policy fixes it.
+    # A `Talk` before a call gives the conversation so far. `state` is the state at the start of each run.
     seen: Counter[tuple[str, ...]] = Counter()  # of records, as (record,), and of fields with a value, as entries
     counts: dict[str, Counter[str]] = {rule.id: Counter() for rule in policy.rules}
     reasons: dict[str, Counter[str]] = {rule.id: Counter() for rule in policy.rules}
@@ -589,7 +587,8 @@ def run_of(messages: Iterable[Message]) -> Iterator[MadeCall | Talk]:
 
 
 def _results(later: list[Message], turn: Message) -> list[Any]:
-    # A result belongs to the call with the same id or, if no message has an id, to the call at the same position.
+    # Return the result of each call of `turn`, `None` for a call without one. Ids decide; answers without any are
+    # matched by their order.
     answers = list(itertools.takewhile(lambda one: one.role == "tool", later))
     by_id = {one.call_id: one for one in answers if one.call_id}
     results = []

@@ -105,7 +105,7 @@ def common(kinds: Iterable[Kind]) -> Kind:
 
 
 def comparable(left: Kind, right: Kind) -> Kind:
-    # Return the kind of two values that can be equal. Raises `MisfitError` if they never can.
+    # Values that can never be equal are a mistake of the rule, so their comparison raises `MisfitError`.
     shared = common((left, right))
     match left, right:
         case Text(words=one), Text(words=other) if one is not None and other is not None and not one & other:
@@ -195,8 +195,7 @@ _LATIN = re.compile(r"[A-Za-z]")
 
 
 def combined(values: Iterable[Value], *, decides: bool) -> Value:
-    # The result is `decides` if any value equals it, or else the first missing value, or else the negation of
-    # `decides`.
+    # The `or` (if `decides` is true) or the `and` of `values`. A missing value counts only if no value decides.
     missing: Missing | None = None
     for value in values:
         if value is decides:
@@ -302,7 +301,7 @@ def _is_word(char: str) -> bool:
 
 
 def _holds(text: str, stem: str, *, may_go_on: bool) -> bool:
-    # With `may_go_on`, it may be the start of a word.
+    # Return whether `text` has `stem` as a whole word or, with `may_go_on`, as the start of a word.
     at = text.find(stem)
     while at >= 0:
         end = at + len(stem)

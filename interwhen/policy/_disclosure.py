@@ -23,8 +23,8 @@ _ONE = Constant(Fraction(1), None)  # type: ignore[arg-type]  # stands for the c
 
 
 def answers_of(require: Node) -> frozenset[Form]:
-    # The branches of such an `if`, and the arguments of `max` and `min`, are included. Values of constants and
-    # arguments alone are left out.
+    # Return the values to which `require` makes arguments of the call equal; with an `if`, `max` or `min`, also its
+    # branches or arguments. Values of constants and arguments alone are left out.
     own = {"args"}
     for node in walk(require):
         if isinstance(node, Quantified) and _is_of(node.source, own):

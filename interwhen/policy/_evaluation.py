@@ -38,7 +38,6 @@ def evaluate(node: Node, situation: Situation, schema: Schema, names: Mapping[st
 
 
 def steps_of(node: Node, situation: Situation, schema: Schema) -> int:
-    # The evaluation stops soon after 100,000 steps.
     evaluator = _Evaluator(situation, schema)
     with suppress(_TooLongError):
         evaluator.value(node, {})
@@ -52,7 +51,7 @@ class _Evaluator:
     steps: int = 0
 
     def value(self, node: Node, names: Mapping[str, Value]) -> Value:
-        # `names` has the values of the variables.
+        # `names` has the values of the variables of the quantifiers around `node`.
         self.steps += 1
         if self.steps > _limits.STEPS:
             raise _TooLongError

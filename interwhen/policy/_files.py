@@ -75,7 +75,6 @@ def read_examples(
 
 
 def check_keys(written: Mapping[str, Any], known: Iterable[str], what: str = "") -> None:
-    # The message starts with `what`.
     require_known(f"{what}the entries", written, sorted(known))
 
 
@@ -134,7 +133,7 @@ def _change(parts: dict[str, Any], written: Mapping[str, Any]) -> None:
 
 
 def _put(parts: dict[str, Any], path: str, value: Any) -> None:
-    # Missing tables are created, and the index after the last item of a list adds `value`.
+    # If `value` is `None`, the entry is removed. The index after the last item of a list adds `value`.
     steps = path.split(".")
     if len(steps) > _DEEPEST:
         raise UsageError(f"a path must have at most {_DEEPEST} steps, got {path!r:.80}: shorten it")
@@ -155,7 +154,6 @@ def _put(parts: dict[str, Any], path: str, value: Any) -> None:
 
 
 def _index(step: str, count: int, path: str) -> int:
-    # Raises `UsageError` unless it is a number from 0 to `count` - 1.
     if not (step.isascii() and step.isdecimal() and len(step) < 10 and int(step) < count):
         most = f"from 0 to {count - 1}" if count else "which is empty"
         raise UsageError(f"{step!r:.40} in the path {path!r:.80} must be an index of a list, {most}: correct it")
@@ -312,7 +310,7 @@ def _rule_of(written: Mapping[str, Any], around: Surroundings) -> Rule:
         examples=read_examples(written, around.schema, around.situations, around.now, tools),
         origin=str(written.get("origin", "")),
     )
-    object.__setattr__(rule, "_misfit", misfit_of(rule, around.schema))  # of a frozen class, before anybody has it
+    object.__setattr__(rule, "_misfit", misfit_of(rule, around.schema))  # frozen, but not shared yet
     return rule
 
 
@@ -322,7 +320,7 @@ def _defined(written: Mapping[str, Any]) -> Definitions:
 
 
 def checked_id(text: str) -> str:
-    # Return `text` if it is a valid rule id, which is also a file name. Else raise `UsageError`.
+    # The id of a rule is also the name of its file.
     if len(text) > _limits.ID_CHARACTERS or _limits.ID.fullmatch(text) is None:
         raise UsageError(
             "an id must be lower-case letters and digits with - between words, at most "
@@ -427,7 +425,6 @@ def read_policy(folder: Path) -> WrittenPolicy:
 
 
 def inner_folder(folder: Path, name: str, *, make: bool = False) -> Path:
-    # Raises `UsageError` if it is a link that leads elsewhere, and `OSError` if it cannot be created.
     inner = folder / name
     if inner.resolve().parent != folder.resolve():
         raise UsageError(

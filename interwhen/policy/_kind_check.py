@@ -38,7 +38,6 @@ class Scope:
     calls: Mapping[str, RecordOf]
 
     def adding(self, names: Mapping[str, Kind]) -> Scope:
-        # A name that the scope already has gets its new kind.
         return Scope({**self.names, **names}, self.calls)
 
     def inside(self, node: Quantified, source: ListOf) -> Scope:
@@ -259,7 +258,7 @@ class _Writer:
                 return rebuild(node, tuple(self.expand(child, bound, depth) for child in children(node)))
 
     def _measured(self, node: Node) -> tuple[int, int]:
-        # Return the number of nodes in `node`, and its height. They are cached: one node may occur many times.
+        # Cached, because one node may occur many times.
         if id(node) not in self.sizes:
             below = [self._measured(child) for child in children(node)]
             size, height = 1 + sum(size for size, _ in below), 1 + max((height for _, height in below), default=0)

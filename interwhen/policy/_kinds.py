@@ -38,7 +38,7 @@ def unit_named(word: str) -> Measure | None:
 
 
 def read_amount(text: str, dimension: str) -> Fraction | None:
-    # `None` if `text` is not an amount of this dimension, or has no space before its unit.
+    # An amount has a space before its unit, such as `24 hours`, or begins with a dollar sign, such as `$30`.
     text = text.strip()
     if text.startswith("$"):
         return read_number(text[1:]) if dimension == "USD" else None
@@ -188,7 +188,7 @@ def describe(kind: Kind) -> str:
 
 
 def joined(left: Kind, right: Kind) -> Kind | None:
-    # `None` if there is none, or if one of them is `Anything`.
+    # Return the kind for values of both kinds; `None` if there is none, as for `Anything` with any kind, even itself.
     match left, right:
         case Number(whole=one), Number(whole=other):
             return Number(one and other)

@@ -37,9 +37,6 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 """The form of a name of a tool, a field or a table."""
 
 
-# Matching of names with patterns in which ``*`` stands for any text.
-
-
 def name_fits(name: str, pattern: str) -> bool:
     """Tell whether *name* matches *pattern*, in which ``*`` stands for any text."""
     # No regular expression: a pattern may come from an untrusted policy, and could make it backtrack.

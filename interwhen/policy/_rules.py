@@ -58,8 +58,7 @@ _PIECE = re.compile(r"(?P<text>[^{]++)|(?P<brace>\{\{)|\{(?P<expression>[^}]*+)\
 
 
 def read_message(text: str, definitions: Definitions) -> MessageTemplate:
-    # Raises `ExpressionError` if the text is too long, a brace is not closed, or an expression cannot be parsed or
-    # expanded by `definitions`.
+    # Raises `ExpressionError`, also for an expression that cannot be parsed or expanded by `definitions`.
     if len(text) > _limits.MESSAGE:
         raise ExpressionError(
             f"a message must have at most {_limits.MESSAGE} characters, got {len(text):,}: shorten it"
@@ -80,10 +79,8 @@ def read_message(text: str, definitions: Definitions) -> MessageTemplate:
 
 
 def problem_of(message: MessageTemplate, level: Literal["why", "witness"], require: Node, scope: Scope) -> str:
-    # Return why `message` reveals more than its `level` allows, or cannot be shown; an empty text if neither is so. At
-    # the level `why`, it may show only arguments of the call. At the level `witness`, it may also show facts. At
-    # neither may it show a value to which the condition `require` makes an argument equal. Each expression must have a
-    # single value.
+    # Return why `message` cannot be shown, or reveals too much; else an empty text. `why` may show only arguments of
+    # the call, `witness` also facts. Neither may show a value to which `require` makes an argument equal.
     answers = answers_of(require)
     for node in message.nodes():
         try:

@@ -139,7 +139,6 @@ class Schema:
 
 
 def shaped(value: Any, kind: Any, must: str, correction: str = "") -> Any:
-    # The message consists of `must`, the value and `correction`.
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
@@ -225,7 +224,6 @@ _SIMPLE: Mapping[str, Kind] = {
 
 
 def read_tools(text: str, name: str) -> tuple[Tool, ...]:
-    # Python code is not run.
     check_size(len(text.encode(errors="surrogatepass")), f"the file of tools {name!r:.80}")
     try:
         if name.endswith(".json"):
@@ -252,7 +250,6 @@ def _from_json(listed: Any) -> Iterator[Tool]:
 
 
 def _schema_kind(schema: Any, where: str, depth: int) -> Kind:
-    # Parts that are not understood or too deep become `Anything`.
     if not isinstance(schema, Mapping) or depth > _DEEPEST:
         return Anything()
     words = schema.get("enum")
@@ -315,7 +312,7 @@ def _tool(function: ast.FunctionDef | ast.AsyncFunctionDef, records: Mapping[str
 
 
 def _annotation(node: ast.expr | None, records: Mapping[str, Kind], depth: int) -> Kind:
-    # Raises `SyntaxError` for an annotation in quotes that cannot be parsed.
+    # An annotation in quotes that cannot be parsed raises `SyntaxError`, which `read_tools` translates.
     match node:
         case _ if depth > _DEEPEST:
             return Anything()

@@ -119,8 +119,7 @@ class Encoder:
     # The encoding of each type of node.
 
     def encode(self, node: Node, names: Mapping[str, Encoded]) -> Encoded:
-        # `names` has the encodings of the quantifier variables in scope, by name. Raises `TooLargeError` if the formula
-        # would be too large, or cannot be encoded.
+        # `names` has the encodings of the quantifier variables in scope, by name.
         self._terms += 1
         if self._terms > _LARGEST:
             raise TooLargeError(
@@ -226,7 +225,7 @@ class Encoder:
         return z3.If(known, condition, otherwise)
 
     def test(self, function: str, part: Node, of: Term) -> Term:
-        # Return the condition that the test `function` for `part` holds of the text `of`. For literals it is known.
+        # If `part` is a literal, `domain` adds the results of the test for literal texts, which are known.
         test = z3.Function(f"{function} {show(part)}", self._text, z3.BoolSort(self.context))
         if isinstance(part, Constant):
             self._tests[function, str(part.value)] = test
@@ -347,7 +346,7 @@ class Questions:
 
 def smtlib(rule: Rule, schema: Schema) -> str:
     # A script is satisfiable if a call of its tool can break the rule, with lists of limited length and all values
-    # known; and perhaps although no call can. If a formula is too large, its script is a comment.
+    # known. It may be satisfiable although no call can.
     scripts = []
     for tool in rule.over():
         questions = Questions(schema, tool, rule.moment, (rule.when, rule.require))
@@ -372,9 +371,7 @@ _UNANSWERED = "Z3 did not find out whether it is so: simplify the rule, or revie
 
 
 def vacuous(rule: Rule, schema: Schema) -> Iterator[AdmissionProblem]:
-    # Yield a defect for each tool of `rule` for which the rule can never apply, never be broken, or never be kept. At
-    # most one defect is reported for a tool. A rule that requires `false` (a prohibition) may be impossible to keep.
-    # The defect is `open` if Z3 finds no answer.
+    # Yield a defect for each tool of `rule` for which the rule can never apply, never be broken, or never be kept.
     for tool in rule.over():
         where = f"over {tool}" if tool else "over any tool"
         asked = Questions(schema, tool, rule.moment, (rule.when, rule.require))
@@ -413,10 +410,8 @@ def _asked(rules: Sequence[Rule], schema: Schema, tool: str | None) -> Questions
 def contradictions(
     rules: Sequence[Rule], schema: Schema, on_tool: Callable[[], None] = lambda: None
 ) -> Iterator[AdmissionProblem]:
-    # Yield a defect for each pair of `rules` found to contradict each other, and for pairs that Z3 cannot decide. Two
-    # rules contradict each other if both apply to some call, and the call can obey either of them, but not both. Only
-    # rules that judge before a call are compared, and not those with a formula that is too large. `on_tool` is called
-    # after each tool of `schema`.
+    # Two rules contradict each other if both apply to some call, and the call can obey either of them, but not both.
+    # Rules with a formula that is too large are left out.
     seen = set[tuple[str, str]]()
     unanswered: Counter[str] = Counter()
     for tool in schema.tools:
@@ -465,9 +460,7 @@ class _Way:
 
 
 def deadlocks(rules: Sequence[Rule], schema: Schema, depth: int = 6) -> Iterator[AdmissionProblem]:
-    # The search examines at most 64 sets of tools that were called. Other data is unconstrained, so a tool that is not
-    # reported may still be unreachable. The defect is `open` if sets were left out, or if Z3 did not answer a question.
-    # Only rules that judge before a call count.
+    # Data other than the set of called tools is unconstrained, so a tool that is not reported may still be unreachable.
     mentioned = sorted({name for rule in rules for name in _called(rule)} & set(schema.tools))
     tools = [tool for tool in schema.tools if _over(rules, tool)]
     asked = {tool: _asked(_over(rules, tool), schema, tool) for tool in tools}

@@ -58,8 +58,7 @@ class Learning:
 class Overlay(Mapping[Key, Any]):
     """A table that consists of a large unchanged table ``base`` and the entries ``since``, which were learned later."""
 
-    # A value of `None` is unknown. The parameter `before` is the table so far. If it is an overlay itself, its learned
-    # entries are kept, unless `since` has new ones.
+    # A value of `None` is unknown.
 
     __slots__ = ("base", "since")
 
@@ -79,8 +78,7 @@ class Overlay(Mapping[Key, Any]):
 
 
 def learn(state: State, call: MadeCall, learnings: Iterable[Learning], schema: Schema) -> State:
-    # `state` itself does not change. A change is left out if its condition is not true, or if its key or its value is
-    # unknown.
+    # A change is left out if its condition is not true, or if its key or its value is unknown.
     learned: dict[str, dict[Key, Any]] = {}
     for learning in learnings:
         if learning.is_about(call):
@@ -91,7 +89,6 @@ def learn(state: State, call: MadeCall, learnings: Iterable[Learning], schema: S
 
 
 def load(records: Iterable[MadeCall], learnings: Iterable[Learning], schema: Schema) -> State:
-    # A change is left out if its condition is not true, or if its key or its value is unknown.
     state: dict[str, MutableMapping[Key, Any]] = {}
     listed = tuple(learnings)
     for call in records:

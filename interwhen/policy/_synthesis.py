@@ -68,7 +68,7 @@ if no check of tool calls can enforce the clause. The policy is data: what it sa
 
 
 def first_message(clause: str, policy: str, around: Surroundings) -> Message:
-    functions = "\n".join(f"  {row.says}" for row in FUNCTIONS if row.name != "calls")  # a name of its own in _LANGUAGE
+    functions = "\n".join(f"  {row.says}" for row in FUNCTIONS if row.name != "calls")  # _LANGUAGE explains calls(...)
     parts = [
         _LANGUAGE,
         f"Functions:\n{functions}",
@@ -166,7 +166,6 @@ class Synthesis:
 
 
 def open_clauses(policy: WrittenPolicy) -> list[tuple[int, str]]:
-    # Only the first 500 clauses of the policy are read.
     covered = {part for rule in policy.rules for clause in rule.clauses for part in sentences(clause)}
     return [
         (number, clause)
@@ -185,10 +184,8 @@ async def synthesise(
     max_tokens: int = 4000,
     done: Callable[[Draft], None] = lambda _draft: None,
 ) -> Synthesis:
-    # The model has at most `rounds` attempts for each clause, and gets the reasons why a rule is not admitted.
-    # `seconds` and `max_tokens` limit one answer; a clause whose answer takes longer than `seconds` is given up. `done`
-    # is called with the draft for each clause. The synthesis stops when the policy has 500 rules. Needs the extra `z3`.
-    # Raises `ModelError` if the model fails, and `UsageError` if `rounds` is less than 1 or `seconds` is not above 0.
+    # `seconds` and `max_tokens` limit one answer; a clause whose answer takes longer than `seconds` is given up. Needs
+    # the extra `z3`. Raises `ModelError` if the model fails.
     require("rounds", rounds, Positive)
     require("seconds", seconds, Seconds)
     drafts: list[Draft] = []
@@ -214,8 +211,6 @@ class _Drafter:
     seconds: float
 
     async def draft(self, number: int, clause: str, rounds: int) -> Draft:
-        # Ask the model for a rule for `clause` until one is admitted, at most `rounds` times; return the result. It
-        # stops early if the model says that no rule is possible, or gives no answer in time.
         messages: tuple[Message, ...] = (first_message(clause, self.policy.text, self.around),)
         attempts: list[Attempt] = []
         last = ""
@@ -248,9 +243,7 @@ class _Drafter:
 def judge_candidate(
     text: str, clause: str, policy: WrittenPolicy, around: Surroundings
 ) -> tuple[Rule | None, tuple[str, ...]]:
-    # Parse the rule for `clause` in `text`, and check whether it can be added to `policy`. This blocks the thread.
-    # Return the rule with the problems that prevent its admission. The rule is `None` if the admission checks did not
-    # run, for example because the text cannot be parsed. Needs the extra `z3`.
+    # This blocks the thread, and needs the extra `z3`. The rule is `None` if the admission checks did not run.
     if not text.strip():
         return None, ("the answer must have a block ```toml ... ```, got none: write the rule in one",)
     try:
@@ -296,8 +289,7 @@ class Queued(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def keep(folder: Path, draft: Draft, model: str) -> Path:
-    # `model` is the name of the model. A draft with a rule goes to `rules/`, any other draft to `review/`. Raises
-    # `UsageError` if a rule with the same id exists, and `OSError` if the file cannot be written.
+    # Raises `UsageError` if a rule with the same id exists, and `OSError` if the file cannot be written.
     if draft.rule is not None:
         return write_rule(folder, draft.rule.id, draft.text, model)
     inner, name = inner_folder(folder, "review", make=True), f"clause-{draft.number:03}"
@@ -312,9 +304,8 @@ def keep(folder: Path, draft: Draft, model: str) -> Path:
 
 
 def write_rule(folder: Path, rule_id: str, text: str, model: str) -> Path:
-    # Write the rule `text` to a new file named `rule_id`, with the name of `model` as its origin. Return the path.
-    # Raises `UsageError` if the file exists already, or if `rule_id` is no valid id, and `OSError` if it cannot be
-    # written.
+    # `model` is the origin of the rule. Without quotes and backslashes, it cannot end the TOML text. Raises `OSError`
+    # if the file cannot be written.
     place = inner_folder(folder, "rules", make=True) / f"{checked_id(rule_id)}.toml"
     origin = "".join(char for char in model if is_visible(char) and char not in "\"'\\")[:80]
     try:

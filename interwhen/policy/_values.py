@@ -69,9 +69,7 @@ class HeldItems(tuple[Value, ...]):
 
 
 def hold(raw: Any, kind: Kind, where: str) -> Value:
-    # `None` or data of another kind gives a missing value. A list, map or record is wrapped as `Held`, and its parts
-    # are not checked. For pairs and for `Anything`, the result is missing. `where` is the expression that leads to the
-    # data.
+    # `where` is the expression that leads to the data. The parts of a list, map or record are not checked here.
     if raw is None:
         return Missing(f"{where} is not known")
     held = _hold(raw, kind, where)

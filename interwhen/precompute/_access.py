@@ -21,10 +21,8 @@ KEY_VARIABLE = "INTERWHEN_STORE_KEY"
 
 
 def open_place(place: str | None = None, key_file: Path | None = None, *, creates: bool = False) -> Store:
-    # Open the store at `place`; by default, the file `interwhen-precompute.db` in the working directory. Its key is in
-    # the file `key_file` or, without a file, in the environment variable `INTERWHEN_STORE_KEY`. Raises `UsageError` if
-    # `key_file` cannot be read, if the key has fewer than 16 bytes, and if the file of the store does not exist, unless
-    # `creates` is set; and `StoreError` if the store cannot be opened.
+    # Raises `UsageError` if `key_file` cannot be read or the key has fewer than 16 bytes, and `StoreError` if the store
+    # cannot be opened.
     place = place or PLACE
     if not creates and is_missing(place):
         raise UsageError(
@@ -41,7 +39,7 @@ def is_missing(place: str) -> bool:
 
 
 def read_text(path: Path) -> str:
-    # Return the text of the UTF-8 file at `path`, without a byte order mark. Raises `UsageError` if it cannot be read.
+    # The encoding `utf-8-sig` leaves out a byte order mark.
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

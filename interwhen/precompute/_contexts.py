@@ -60,7 +60,7 @@ def spending_document(name: str) -> str:
 
 
 def write_context(store: Store, name: str, record: ContextRecord, *, expect: int | None = None) -> int:
-    # A record that is equal to the latest one is not written again.
+    # An equal record is not written again: a new generation makes other processes read the context again.
     for each in (name, *(piece for piece, _ in record.pieces)):
         if not is_text(each) or not each:
             raise UsageError(
@@ -267,7 +267,6 @@ def note_worker(store: Store, name: str, worker: WorkerSettings) -> None:
 
 
 def last_worker(store: Store, name: str) -> WorkerSettings | None:
-    # `None` if there was none, or if they are damaged.
     return store.decoded(f"worker:{name}", WorkerSettings)
 
 
@@ -343,8 +342,7 @@ class InputReading:
 
 
 def explain(prepared: PreparedContext, step: str) -> tuple[StepState, tuple[InputReading, ...]]:
-    # A step without a current item is explained by its newest old item. `step` is the full name `producer::name`, or
-    # the part after `::`. Raises `UsageError` unless it names exactly one step.
+    # `step` is the full name `producer::name`, or the part after `::`.
     names = [each.name for each in prepared.plan]
     full_names = [name for name in names if name == step] or [name for name in names if name.endswith(f"::{step}")]
     if len(full_names) != 1:

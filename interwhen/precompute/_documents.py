@@ -110,7 +110,7 @@ def _end_of(text: str, most: int) -> str:
 
 
 def _groups(text: str, size: int) -> Iterator[list[Block]]:
-    # A piece has at most `size` characters.
+    # A piece also ends before a section or at an anchor (see `_ANCHOR`) if it is long enough.
     group: list[Block] = []
     for block in _fitting(_blocks(text), size):
         length = _length(group)
@@ -189,9 +189,9 @@ def _begins_block(lines: Sequence[str], at: int) -> bool:
 
 
 def _underlined(lines: Sequence[str], at: int) -> tuple[int, str] | None:
-    # If not, return `None`. If the heading also has a line of marks above it, its mark is doubled.
+    # Return the index after an underlined heading, and the mark of its line, such as `=`; `==` with a line above, too.
+    # `None` if no such heading begins at `at`.
     if _RULE.match(lines[at]):
-        # A heading may have a rule above it, too.
         above = lines[at].rstrip()
         if at + 2 < len(lines) and lines[at + 1].strip() and lines[at + 2].rstrip() == above:
             return at + 3, above[0] * 2
@@ -206,7 +206,6 @@ def _underlined(lines: Sequence[str], at: int) -> tuple[int, str] | None:
 
 
 def _fitting(blocks: Iterator[Block], size: int) -> Iterator[Block]:
-    # Each later part of a table has the header of the table as its lead.
     for block in blocks:
         if len(block.text) <= size:
             yield block
@@ -242,7 +241,6 @@ def _packed(units: Sequence[str], mark: str, size: int) -> Iterator[str]:
 
 
 def _cut(unit: str, size: int) -> Iterator[str]:
-    # A space at which it is cut is left out.
     at = 0
     while len(unit) - at > size:
         space = unit.rfind(" ", at + size // 2, at + size)

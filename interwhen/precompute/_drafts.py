@@ -53,7 +53,6 @@ class Drafts:
         return self._drafts.get(key)
 
     def put(self, key: Digest, draft: UnfinishedReply) -> None:
-        # Above 32 drafts, the oldest is forgotten.
         self._drafts.pop(key, None)
         self._drafts[key] = draft
         while len(self._drafts) > _MOST:
@@ -87,8 +86,6 @@ class DraftedModel(ModelWrapper):
         """The last error of a request that was longer than the context window."""
 
     async def stream(self, request: Request) -> Stream:
-        # A complete draft needs no request to the server. An unfinished draft is discarded if `request` has extra
-        # sampling fields, such as a JSON schema.
         # A step may send a request twice, to compare the replies.
         plain = _key(self.name, request)
         self._sent[plain] += 1

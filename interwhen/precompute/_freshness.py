@@ -22,12 +22,10 @@ NO_JUDGES = Digest("")
 
 
 def full_name(producer: str, name: str) -> str:
-    # A `name` that is already full is returned unchanged.
     return name if SEPARATOR in name else f"{producer}{SEPARATOR}{name}"
 
 
 def planned(producers: Iterable[Producer], context: Context) -> tuple[PlannedStep, ...]:
-    # An exception of a producer is passed on.
     steps: dict[str, PlannedStep] = {}
     pieces = {piece.name for piece in context.pieces}
     for producer in producers:
@@ -76,7 +74,7 @@ class KeySettings:
     judges: Digest = NO_JUDGES
 
     def key(self, planned_step: PlannedStep, inputs: Sequence[Input] = ()) -> ItemKey:
-        # The digest of the monitors is left out for kinds that monitors do not judge.
+        # Items that monitors do not judge stay current when the monitors change.
         producer = planned_step.producer
         return ItemKey(
             kind=producer.kind,
@@ -144,15 +142,13 @@ Candidates: TypeAlias = Callable[[str], Iterable[Item]]
 
 
 def find_current(plan_inputs: PlanInputs, candidates: Candidates) -> CurrentItems:
-    # `candidates` returns the stored items of a step.
     return _settled(plan_inputs, candidates, CurrentItems(), plan_inputs.plan)
 
 
 def extend_current(
     plan_inputs: PlanInputs, candidates: Candidates, known: CurrentItems, step: PlannedStep
 ) -> CurrentItems:
-    # Only `step` and the steps that depend on it are examined: no other item may have changed. If `step` already has a
-    # current item, `known` is returned.
+    # Only `step` and the steps that depend on it are examined: no other item may have changed.
     return known if step.name in known.items else _settled(plan_inputs, candidates, known, (step,))
 
 

@@ -70,7 +70,6 @@ class FsspecShelf:
             raise self._failed(error) from error
 
     def create(self, name: str, data: bytes, /) -> bool:
-        # Create the file `name` with `data`. Return false, and change nothing, if it exists.
         try:
             self._put(self._path(name), data)
         except FileExistsError:
@@ -101,7 +100,7 @@ class FsspecShelf:
             raise self._failed(error) from error
 
     def names(self, folder: str, /) -> list[str]:
-        # Unfinished files (`.part`) are left out.
+        # Names that end in `.part` are unfinished files of `_link`.
         try:
             self._fs.invalidate_cache()
             paths: Iterable[str] = self._fs.find(self._path(folder))

@@ -31,8 +31,7 @@ class ConfidenceSequence:
 
     # With probability at least `1 - alpha` the mean lies in `all` these intervals, if the expectation of each value,
     # given the earlier ones, is the mean. So one may stop at any time. Method: hedged capital with predictable plug-in
-    # bets (Waudby-Smith and Ramdas, 2024, JRSS-B 86(1), section 4). Raises `UsageError` unless `alpha` is between 0 and
-    # 1.
+    # bets (Waudby-Smith and Ramdas, 2024, JRSS-B 86(1), section 4).
 
     __slots__ = ("_against_high", "_against_low", "_bets", "_squares", "_sum", "_values", "alpha")
 
@@ -62,7 +61,6 @@ class ConfidenceSequence:
         return self._against_high >= self._threshold
 
     def observe(self, value: float) -> None:
-        # Add the next `value`. Raises `UsageError` if it is not in [-1, 1].
         require("a value", value, Annotated[float, Meta(ge=-1, le=1)], "divide it by the largest possible value")
         scaled = (value + 1) / 2
         bet = self._next_bet()
@@ -85,7 +83,7 @@ class ConfidenceSequence:
         return math.log(2 / self.alpha)
 
     def _next_bet(self) -> float:
-        # Return the bet on the next value. It depends only on earlier values.
+        # A bet that depends only on earlier values (a predictable plug-in bet) keeps the interval valid.
         count = len(self._values) + 1
         variance = (0.25 + self._squares) / count
         return math.sqrt(2 * self._threshold / (max(variance, 1e-9) * count * math.log(1 + count)))
@@ -286,9 +284,7 @@ class Gate:
         return self._sequence.interval()
 
     def choose(self, chance: float) -> GateChoice:
-        # The run uses a kept item, and an item on trial whose pairs saved tokens on average so far. The first pairs
-        # (`GateRule.first_pairs`) get a second run at any cost, later ones may get one, by `chance`, a random number
-        # from [0, 1). An evicted item gets none. The record stays unchanged.
+        # `chance` is a random number from [0, 1), which decides whether one of the later pairs gets a second run.
         pair = self._may_pair(chance)
         match self.record.stage:
             case "trial":
@@ -306,9 +302,7 @@ class Gate:
         self.record.paid += arm.cost(self.rule.prices)
 
     def observe(self, pair: Pair) -> Moved | None:
-        # Add `pair` to the record, and move the item if the pairs now show that it saves tokens or costs more. Return
-        # the move, or `None` without one. The cost of the shadow run is added to the record; call `charge` for the
-        # reader's run. For an evicted item, nothing is done.
+        # The cost of the shadow run is added to the record; call `charge` for the reader's run.
         if self.record.stage == "evicted":
             return None
         self.record.pairs.append(pair)

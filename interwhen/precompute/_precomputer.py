@@ -598,8 +598,7 @@ class IdleWorker:
         return tuple(done)
 
     async def sleep_and_work(self) -> None:
-        # Do due work, and look for more when woken or every 5 seconds. This never returns: the caller cancels it. A
-        # failure of the store is logged, and the work continues later.
+        # This never returns: the caller cancels it.
         while True:
             self._news = anyio.Event()
             try:
@@ -630,7 +629,7 @@ class IdleWorker:
     # ------------------------------------------------------------------ which step
 
     async def _next(self) -> tuple[PreparedContext, Context, PlannedStep] | None:
-        # Contexts take turns. One that cannot be read or planned is logged and left out. Noted questions are stored.
+        # Contexts take turns.
         if self._host.questions is not None:
             await self._host.in_store(self._host.questions.save)
         names = list(self._host.contexts)
@@ -728,7 +727,7 @@ class IdleWorker:
             await self._host.in_store(self._drafts[name].save)
 
     async def _account(self, prepared: PreparedContext, step: PlannedStep, cost: Cost, discarded: int) -> None:
-        # A cancelled slice counts too. If the store fails, the step pauses and the exception is passed on.
+        # Also called for a cancelled slice: its tokens are spent.
         if cost == Cost() and not discarded:
             return
         host = self._host

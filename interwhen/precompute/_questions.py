@@ -87,7 +87,6 @@ def _in_lines(path: Path) -> list[str]:
 
 
 def with_questions(specs: Sequence[str | Mapping[str, Any]], questions: Sequence[str]) -> list[dict[str, Any]]:
-    # If `specs` is empty, all installed producers are meant.
     read = [read_spec(spec, "a producer") for spec in specs or [each.name for each in producers()]]
     takers = [name for name, _ in read if questions and "questions" in own_options(factory_of(name))]
     if questions and not takers:

@@ -46,8 +46,7 @@ _SAMPLE = 20_000
 
 
 def characters_in(window: int | None, text: str = "") -> int:
-    # Half of the window is for the text. A token is taken as three ASCII characters or one other character, in the
-    # proportion of the first 20,000 characters. An unknown window counts as 16,384 tokens.
+    # Half of the window is for the text. A token is taken as three ASCII characters or one other character.
     wide = sum(len(run) for run in _WIDE.findall(text[:_SAMPLE])) / max(len(text[:_SAMPLE]), 1)
     return int((window or 16_384) / 2 / (wide + (1 - wide) / 3))
 
@@ -70,7 +69,6 @@ class PassageIndex:
                 self._places.setdefault(word, {})[at] = count
 
     def ranked(self, question: str) -> list[ContextPiece]:
-        # Stop words do not count.
         scores: dict[int, float] = {}
         for word in sorted(set(words(question)) - _STOPS):
             places = self._places.get(word, {})
@@ -82,7 +80,6 @@ class PassageIndex:
 
 
 def within(pieces: Sequence[ContextPiece], *, most: int = MOST, budget: int = BUDGET) -> tuple[ContextPiece, ...]:
-    # A piece that is too long for the rest of the budget is skipped.
     chosen: list[ContextPiece] = []
     left = budget
     for piece in pieces:

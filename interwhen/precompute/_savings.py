@@ -125,8 +125,7 @@ class Savings:
     # ------------------------------------------------------------------ before a run
 
     def __call__(self, items: Sequence[Item], model: Model, prompt: Prompt) -> Served:
-        # The choice is random; items on trial come first. The gate of the item decides whether the run uses it. Evicted
-        # items, and demoted ones that are not tested, are not used.
+        # Each run tests at most one item, a random one, if possible one on trial. Its gate decides if the run uses it.
         offered = [item for item in items if self._stage(item.id) != "evicted"]
         full = self._serving(offered, model, prompt)
         subject = self._subject(full, offered)

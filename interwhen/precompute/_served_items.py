@@ -31,7 +31,6 @@ class ServeReady:
     """Tells whether an item may be used, for example by a gate."""
 
     def __call__(self, items: Sequence[Item], model: Model, prompt: Prompt) -> Served:
-        # With an answer, the model replays this answer. If no item fits the question, model and prompt are unchanged.
         said = find_answer([item for item in items if self.allows(item)], whole_question(prompt))
         if said is None:
             return Served(model, prompt)
@@ -61,7 +60,7 @@ def whole_question(prompt: Prompt) -> str:
 
 
 def questions_of(item: Item) -> tuple[Digest, ...]:
-    # Return the digests of the prompts that `item` answers (see `asked`); empty if they cannot be decoded.
+    # Return the digests of the prompts that `item` answers (see `asked`).
     try:
         return answer_of(item).asked
     except DECODE_ERRORS:
@@ -73,8 +72,6 @@ def last_line(question: str) -> str:
 
 
 def before_question(prompt: Prompt, lines: str) -> Prompt:
-    # In a chat, `lines` are the beginning of the last user message, or a first system message if there is no user
-    # message.
     if isinstance(prompt, str):
         return f"{lines}\n\n{prompt}"
     at = max((at for at, turn in enumerate(prompt) if turn.role == "user"), default=None)

@@ -11,7 +11,7 @@ DIGITS = 12
 
 
 def numbered(folder: str, number: int) -> str:
-    # Return the name of generation `number` in `folder`. Sorted names are in the order of their numbers.
+    # With leading zeros, sorted names are in the order of their numbers.
     return f"{folder}/{number:0{DIGITS}d}"
 
 

@@ -77,9 +77,7 @@ class StoredContext:
         return self._state.text
 
     def serve(self, model: Model, prompt: Prompt) -> Served:
-        # Return the model and the prompt for a run on `prompt`; unchanged if the context cannot be used. `use` says why
-        # then. Errors of the context are logged, and not raised. If the last read is too old, a thread reads the
-        # context again.
+        # If the context cannot be used, the run gets `model` and `prompt` unchanged, and `use` of the result says why.
         state = self._state
         served = self._serve(state, model, prompt)
         is_well = served.use is not None and served.use.used != "unavailable"
@@ -121,9 +119,7 @@ class StoredContext:
             self._is_reading = False
 
     def read(self) -> None:
-        # Read the context from the store. It may block. Raises `UsageError` if there is no such context or store file.
-        # If the store fails or a producer cannot be loaded, this is logged, and the context serves nothing until a
-        # later read succeeds.
+        # It may block. Raises `UsageError` if there is no such context or store file.
         with self._lock:
             try:
                 self._state = self._read()
@@ -176,13 +172,10 @@ class StoredContexts:
     # ------------------------------------------------------------------ by name
 
     def find(self, name: str) -> StoredContext | None:
-        # Never waits.
         return self._contexts.get(name)
 
     def open(self, name: str) -> StoredContext:
-        # Return the context `name`, and read it if it is not open yet. It may block. Raises `UsageError` if there is no
-        # such context or store file. If the store cannot be read now, the context serves nothing until a later read
-        # succeeds.
+        # It may block. Raises `UsageError` if there is no such context or store file.
         context = self._contexts.get(name)
         if context is None:
             context = StoredContext(name, self)
@@ -205,9 +198,8 @@ class StoredContexts:
     # ------------------------------------------------------------------ by text
 
     def recognize(self, prompt: Prompt, names: Sequence[str], *, least: int = 0) -> str:
-        # Never waits. The name must match one of the patterns `names`. Apart from white space, the text must be a whole
-        # system or user message, or the beginning of a user message. The text must have at least 64 characters, and at
-        # least `least`.
+        # Never waits. Apart from white space, the text of the context must be a whole system or user message, or the
+        # beginning of a user message. `least` is the fewest characters of the text.
         if time.monotonic() - self._listed_at > REREAD_SECONDS and not self._is_listing:
             self._is_listing = True
             self.in_thread(lambda: self._relist(names))
@@ -250,7 +242,6 @@ class StoredContexts:
     # ------------------------------------------------------------------ threads
 
     def in_thread(self, work: Callable[[], object]) -> None:
-        # Run `work` in a new daemon thread. Its exceptions are logged.
         def main() -> None:
             try:
                 work()

@@ -69,14 +69,12 @@ class SqliteShelf:
         return self._do(look)
 
     def create(self, name: str, data: bytes, /) -> bool:
-        # Insert a row with `name` and `data`. Return false if the name is taken.
         insert = "INSERT OR IGNORE INTO entries VALUES (?, ?)"
         return bool(self._do(lambda connection: connection.execute(insert, (name, data)).rowcount == 1))
 
     def follow(self, folder: str, number: int, data: bytes, /) -> bool:
-        # Insert generation `number` of `folder` and delete the older ones, in one transaction. Return false, and change
-        # nothing, if the latest generation is not `number - 1`.
         def replace(connection: sqlite3.Connection) -> bool:
+            # `BEGIN IMMEDIATE` locks the file before the names are read, so no other process can write this generation.
             connection.execute("BEGIN IMMEDIATE")
             try:
                 old = _names(connection, folder)
@@ -109,7 +107,7 @@ class SqliteShelf:
     # ------------------------------------------------------------------ the file
 
     def _do(self, work: Callable[[sqlite3.Connection], T], *, seconds: float = _BUSY_SECONDS) -> T | None:
-        # After this time, `StoreError` is raised. Between tries `self._lock` is free for other threads.
+        # Try for `seconds` while another process locks the file. Between tries, `self._lock` is free for other threads.
         deadline = time.monotonic() + seconds
         while True:
             try:
@@ -125,7 +123,7 @@ class SqliteShelf:
             time.sleep(_PAUSE_SECONDS)
 
     def _try(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
-        # If the file is damaged, replace it and run `work` again. `None` if the new file is damaged, too.
+        # The second try is for the empty file that has replaced a damaged one. `None` if the new file is damaged, too.
         for _ in range(2):
             if self._connection is None:
                 raise StoreError(self.place, "a store must be open to be used, and this one was closed; open it again")
@@ -240,7 +238,7 @@ def _names(connection: sqlite3.Connection, folder: str) -> list[str]:
 
 
 def _refuse_others(path: Path) -> None:
-    # Raise `StoreError` if the header of the file at `path` is not ours, so that it is not moved aside.
+    # A file of another program must not be moved aside as a damaged store. A few wrong bytes in the header are damage.
     with path.open("rb") as file:
         head = file.read(72)
     for at, ours in ((0, _MAGIC), (68, _APPLICATION.to_bytes(4, "big"))):

@@ -54,7 +54,7 @@ class StepWork:
         drafts: Drafts | None = None,
     ) -> None:
         self.context = replace(context, pieces=())
-        # What a prefix costs the server is a reply to each request, so these are always sent.
+        # A prefix is prepared by the request itself, so its requests are always sent, and not answered from drafts.
         self.drafted = DraftedModel(model, drafts) if drafts is not None and is_judged(planned.producer.kind) else None
         self.model: Model = self.drafted or model
         self._metered = model
@@ -72,11 +72,9 @@ class StepWork:
         return Cost(used.spent + used.wasted, used.prompt_tokens + used.fork_prompt_tokens, used.requests + used.forks)
 
     def read(self, piece: str) -> str:
-        # Return the text of `piece`, and record it. Raises `UsageError` unless `Step.reads` names it.
         return self._piece(piece).text
 
     def lead(self, piece: str) -> str:
-        # Return the lead of `piece`, and record it. Raises `UsageError` unless `Step.reads` names it.
         return self._piece(piece).lead
 
     def _piece(self, piece: str) -> ContextPiece:
@@ -90,8 +88,6 @@ class StepWork:
         return context_piece
 
     def premise(self, step: str) -> Item | None:
-        # Return the item of the premise `step`, and record it as an input. Return `None` unless the item may be served
-        # or is a guess of the same producer. Raises `UsageError` unless `Step.premises` names `step`.
         name = full_name(self._planned.producer.name, step)
         if name not in self._planned.premises:
             raise UsageError(
@@ -110,9 +106,8 @@ class StepWork:
         return 0 if self.drafted is None else self.drafted.reused
 
     async def ask(self, prompt: Prompt, sampling: Sampling | None = None) -> Completion:
-        # Send `prompt` to the model with `sampling`, and return its answer, which a limit or the server may have cut.
-        # By default, it samples at temperature 0. Raises `ModelError` if the model fails, the prompt is too long, or
-        # the token budget is spent.
+        # A limit or the server may have cut the answer. Raises `ModelError` if the model fails, the prompt is too long,
+        # or the token budget is spent.
         wanted = sampling or Sampling(temperature=0.0)
         if wanted.max_tokens is None:
             wanted = replace(wanted, max_tokens=self._step_tokens)
@@ -147,8 +142,7 @@ class StepWork:
 
 
 async def make(planned: PlannedStep, work: StepWork, key_settings: KeySettings, clock: Callable[[], float]) -> Item:
-    # A `ContextOverflow` of the producer gives an item with the status `nothing`; its other exceptions are passed on.
-    # Raises `PluginError` if its result is not valid.
+    # Other exceptions of the producer than `ContextOverflow` are passed on. An invalid result raises `PluginError`.
     try:
         made: object = await planned.producer.make(planned.step, work)
     except ContextOverflow as error:

@@ -407,7 +407,6 @@ class Store:
         return None
 
     def _isolate(self, name: str, why: str, *, stays: bool = False) -> None:
-        # A failure is only logged.
         if stays and name in self._warned:
             return
         self._warned.add(name)

@@ -27,8 +27,8 @@ def seen_questions(store: Store, name: str) -> dict[str, int]:
 
 
 def note_questions(store: Store, name: str, questions: Iterable[str], *, is_log: bool = False) -> None:
-    # Two processes may do this at once. With `is_log`, `questions` is a whole log, which may be recorded again: the
-    # larger count is kept. Questions of more than 400 characters are left out, and the 500 most frequent are stored.
+    # Two processes may do this at once. With `is_log`, `questions` is a whole log, which may be recorded again, so the
+    # larger count is kept.
     new = Counter(" ".join(each.split()) for each in questions)
     counts = {question: count for question, count in new.items() if 0 < len(question) <= LONGEST and is_text(question)}
     if not counts:
@@ -58,8 +58,7 @@ class QuestionLog:
                 noted.append(question)
 
     def save(self) -> None:
-        # Write the remembered questions to the store, and forget them. It may block. On a `StoreError`, those that were
-        # not written are kept for the next call.
+        # It may block.
         while True:
             with self._lock:
                 if not self._noted:

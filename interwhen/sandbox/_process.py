@@ -100,8 +100,7 @@ class _Stream:
 
 
 def launch(plan: RunPlan, abort: Abort, wrapper: Bubblewrap | None = None) -> Heard:
-    # Run `plan`, inside `wrapper` if given, and return what this process received: the answer and the output. This
-    # blocks until the launcher has ended; another thread can end the run by calling `abort`. Raises `OSError` if the
+    # Blocks until the launcher has ended; another thread can end the run by calling `abort`. Raises `OSError` if the
     # launcher cannot be started.
     with contextlib.ExitStack() as stack:
         request = _file_of(marshal.dumps({**plan}), stack)
@@ -144,7 +143,6 @@ def launch(plan: RunPlan, abort: Abort, wrapper: Bubblewrap | None = None) -> He
 
 
 def _file_of(content: bytes, stack: contextlib.ExitStack) -> int:
-    # Return a descriptor from which `content` can be read. `stack` closes it.
     descriptor = os.memfd_create("given")
     stack.callback(os.close, descriptor)
     while content:
@@ -189,7 +187,6 @@ def _heard(data: bytes) -> KeeperAnswer | str:
 
 
 def _listen(streams: tuple[_Stream, ...], seconds: float, closing: _Closing) -> Literal["", "output", "seconds"]:
-    # After `seconds`, or if a stream has too much data, the sandbox is ended by `closing`.
     ended_for: Literal["", "output", "seconds"] = ""
     deadline = time.monotonic() + seconds
     with selectors.DefaultSelector() as selector:
@@ -211,7 +208,6 @@ def _listen(streams: tuple[_Stream, ...], seconds: float, closing: _Closing) -> 
 
 
 def _end(process: subprocess.Popen[bytes], closing: _Closing) -> None:
-    # End the sandbox by `closing`, and wait for `process`. After two seconds, kill its process group.
     closing()
     try:
         process.wait(_END_SECONDS)
@@ -232,8 +228,6 @@ def findings_of(answer: KeeperAnswer) -> tuple[Finding, ...]:
 
 
 def judge_each(heard: Heard, programs: Sequence[Program], limits: Limits) -> tuple[Outcome, ...]:
-    # A program that was not tried has the outcome of the last one if that could not be started, and otherwise is
-    # `Limited`. If the keeper gave no answer, all programs have the same outcome.
     answer = heard.answer
     if isinstance(answer, str):
         record = Record(stdout=_text(heard.stdout), stderr=_text(heard.stderr))
@@ -245,6 +239,7 @@ def judge_each(heard: Heard, programs: Sequence[Program], limits: Limits) -> tup
     answers = [answer, *answer["more"]]
     outcomes = [_judged(one, heard, program, limits) for one, program in zip(answers, programs, strict=False)]
     left = len(programs) - len(outcomes)
+    # After a failure to start, the keeper tries no other program.
     if answers[-1]["kind"] == "start":
         return (*outcomes, *outcomes[-1:] * left)
     # The shared output or time was used up before the remaining programs began.

@@ -207,8 +207,6 @@ def encoded(arguments: tuple[Json, ...]) -> str:
 
 
 def check_files(files: Mapping[str, bytes]) -> None:
-    # Raise `UsageError` for a file name that is empty, `.` or absolute, or has a part `..` or a NUL. It is also raised
-    # if the content of a file is not bytes.
     for name, content in files.items():
         if not isinstance(content, bytes | bytearray | memoryview):
             raise UsageError(f"the content of a file must be bytes, got {content!r:.80} for {name!r:.200}: encode it")

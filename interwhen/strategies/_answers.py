@@ -71,8 +71,7 @@ def read_answer(text: str) -> str | None:
 
 
 def read_json(text: str) -> str | None:
-    # Return the JSON value that `text` is, written in one canonical form; `None` if `text` is not JSON. It is `None`,
-    # too, if a name is in an object twice, which programs read differently. Reasoning (`outside_thoughts`) is ignored.
+    # Equal values give equal texts. `None`, too, if a name is twice in one object, which programs read differently.
     said = outside_thoughts(text)
     try:
         value = decode_once(said)

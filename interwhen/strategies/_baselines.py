@@ -128,8 +128,6 @@ class _Voter:
 
 
 def elected(voters: Sequence[_Voter]) -> _Voter:
-    # The winning answer has the largest total weight. Of equals, the earliest wins, as it does if no voter has an
-    # answer.
     weights: defaultdict[str, float] = defaultdict(float)
     for one in voters:
         if one.answer is not None:

@@ -45,7 +45,7 @@ class CatalogStrategy:
 
     @property
     def name(self) -> str:
-        # The name of the strategy. That of a shipped strategy shows the given options.
+        # The name of a shipped strategy shows the options that were given.
         return self._strategy.name
 
     def live(self, number: int, monitors: tuple[Monitor, ...]) -> LiveRun | None:
@@ -100,7 +100,6 @@ class CatalogStrategy:
         )
 
     def _vet(self, task: StrategyTask) -> None:
-        # Raise `UsageError` if the strategy cannot answer `task` as it was asked.
         name, strategy = self._strategy.name, self._strategy
         if not task.monitors and _rates(strategy):
             raise UsageError(

@@ -56,8 +56,8 @@ class SharedModel(ModelWrapper):
         """The tokens that the model really generated in streams."""
 
     async def stream(self, request: Request) -> Stream:
-        # Without such a text, or if the endpoint cannot continue it, the model writes it from the start. This method
-        # and `receive` of the stream raise `ModelError` if a request to the model fails.
+        # The model continues a recorded text that is too short; it writes from the start if there is none, or the
+        # endpoint cannot continue it. Raises `ModelError` if a request fails, as `receive` does.
         key = _key(request)
         sample = self._samples.setdefault(key, _Sample())
         most = request.sampling.max_tokens

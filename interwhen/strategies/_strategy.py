@@ -304,8 +304,7 @@ class Judgement:
 
 
 def judgement(result: Result) -> Judgement:
-    # Return `result` as a judgement, with the counts of its checks and violations. Violations count also if their text
-    # was cut away.
+    # Violations count also if their text was cut away.
     passed = unclear = 0
     for check in result.checks:
         verdict = check.outcome.verdict if isinstance(check.outcome, Judged) else None
@@ -337,12 +336,11 @@ async def judge(
 
 
 def merit(question: Question, trace: Trace, judged: Judgement) -> tuple[bool, bool, int, float]:
-    # Return a sort key for a finished text: the better the text, the larger the key. It compares whether the answer is
-    # verified, whether there is an answer, the number of violations, and the share of passed checks, in this order.
+    # A sort key for a finished text: the better the text, the larger the key.
     verified, unrefuted, share = judged.rank
     return verified, question.answer(trace) is not None, unrefuted, share
 
 
 def needs_tokens(monitors: Sequence[Monitor]) -> bool:
-    # Tell whether any of `monitors` finds its claims by a fork, so that judging costs tokens.
+    # A fork asks the model for the claims of a text, so that judging costs tokens.
     return any(isinstance(monitor.extractor, Fork) for monitor in monitors)

@@ -108,7 +108,7 @@ async def close(stream: Stream) -> None:
 
 
 def _end_of_step(chunks: Sequence[Chunk], begun: int, until: str) -> int:
-    # Before `until`, there must be new text other than white space.
+    # Return where the step ends, after `until`; 0 if it does not. An `until` after only white space does not count.
     size = len(until)
     last = chunks[-1].text
     # No chunk is empty, so the last ``size`` chunks are enough.

@@ -134,7 +134,6 @@ class ScriptedStream(GuardedStream):
         self._over = False
 
     async def fetch(self) -> Sequence[Chunk]:
-        # Without an `End`, the finish reason is `stop`. A `ModelError` of the script is raised.
         await anyio.sleep(self._delay)
         for step in self._steps:
             match step:

@@ -98,7 +98,6 @@ def stream_events(count: int) -> list[bytes]:
 
 @functools.cache
 def schedule_page(count: int, rate: float, api: Api) -> Schedule:
-    # With a `rate` of 0, all chunks are one packet, which is due at once.
     packets = [*(_frame(_event(text, api)) for text in chunk_texts(count)), _ending(api)]
     if not rate:
         return Schedule([b"".join(packets)], [0.0])
@@ -106,8 +105,8 @@ def schedule_page(count: int, rate: float, api: Api) -> Schedule:
 
 
 def schedule_recording(recording: Recording, speed: float, chunks: int | None, kept: str, api: Api) -> Schedule:
-    # The recorded times are divided by `speed`. `kept` is the text that the client already has. If it is not empty, the
-    # chunks that end within its length are left out, and the next chunk is due at once.
+    # `kept` is the text that a resuming client already has; chunks that end in it are left out, the next is due at
+    # once.
     arrivals = [arrival for arrival in recording.arrivals if arrival.chunk.text][:chunks]
     ends = list(itertools.accumulate(len(arrival.chunk.text) for arrival in arrivals))
     first = bisect.bisect_right(ends, len(kept)) if kept else 0
@@ -282,7 +281,6 @@ class _LoadServer:
         return msgspec.json.encode({"object": "list", "data": [card]})
 
     def _tally(self) -> LoadTally:
-        # Return the counts since the last call, and reset them.
         count, seen, late = sum(self._late), 0, 0
         while late < 1000 and (seen := seen + self._late[late]) < 0.99 * count:
             late += 1
@@ -305,8 +303,7 @@ def serve(listener: socket.socket, load: Load) -> None:
 
 
 def serve_on_loopback(serve: Callable[[socket.socket], None], *, last_core: bool = True) -> None:
-    # The process ends when standard input closes. It runs only on the last CPU core (without `last_core`, on the first
-    # one), if the system supports this.
+    # The process ends when standard input closes, that is, with its parent.
     if hasattr(os, "sched_setaffinity"):
         cores = os.sched_getaffinity(0)
         os.sched_setaffinity(0, {max(cores) if last_core else min(cores)})
@@ -324,7 +321,6 @@ def _end_with_parent() -> None:
 
 @contextmanager
 def loopback_process(module: str, *arguments: str) -> Iterator[str]:
-    # The process is killed at the end of the `with` block.
     command = [sys.executable, "-m", module, *arguments]
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603  (a module of ours)
     try:
@@ -337,9 +333,8 @@ def loopback_process(module: str, *arguments: str) -> Iterator[str]:
 
 @contextmanager
 def paced_server(recordings: Path | None = None, *, stamped: bool = False) -> Iterator[str]:
-    # The server replays the file `recordings`; without this file, it sends the fixed text. With `stamped`, the text of
-    # the first chunk of each stream is the `time.monotonic()` at which the answer began; rates must then be above 0.
-    # The process is killed at the end of the `with` block.
+    # The server replays the file `recordings`, or else sends the fixed text. With `stamped`, the text of the first
+    # chunk of each stream is the `time.monotonic()` at which the answer began; rates must then be above 0.
     arguments = ["--stamped"] if stamped else []
     arguments += [] if recordings is None else [str(recordings)]
     with loopback_process("interwhen.testing._paced_server", *arguments) as url:

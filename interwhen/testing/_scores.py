@@ -75,7 +75,7 @@ class Spread(msgspec.Struct, frozen=True):
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    # Return the smallest of `values`, which must not be empty, that at least `share` (0 to 1) do not exceed.
+    # The nearest rank: the smallest of `values` (not empty) that at least `share` (0 to 1) of them do not exceed.
     ordered = sorted(values)
     return ordered[max(math.ceil(share * len(ordered)) - 1, 0)]
 
@@ -189,7 +189,6 @@ def cases(tried: Iterable[TrialResult]) -> Cases:
 
 
 def place(tried: TrialResult) -> Place:
-    # `unknown` without a labelled mistake. If only the turn of the mistake is known, a violation in this turn is `at`.
     mistake, first = tried.trace.mistake, tried.violations[0]
     if mistake is None:
         return "unknown"

@@ -90,7 +90,6 @@ def reply(status: int, body: bytes, headers: Mapping[str, str] | None = None) ->
 
 
 def in_turn(steps: Iterable[Step]) -> Iterator[Step]:
-    # The steps in a `Forever` are repeated without end.
     for step in steps:
         if isinstance(step, Forever):
             while True:
@@ -297,11 +296,11 @@ class EventWriter:
     seed: int
 
     def say(self, text: str | None, **choice: Any) -> Send:
-        # Return the step that sends one chunk with `text`. `choice` adds fields to its only choice.
+        # `choice` adds fields to the only choice of the chunk.
         return Send(data(chunk(self.api, text, **choice)))
 
     def raw(self, text: str, **choice: Any) -> bytes:
-        # Return the JSON of one chunk with `text`. `choice` adds fields to its only choice.
+        # `choice` adds fields to the only choice of the chunk.
         return json.dumps(chunk(self.api, text, **choice), ensure_ascii=False).encode()
 
     @property
@@ -309,7 +308,6 @@ class EventWriter:
         return self.say(self.story[0])
 
     def told(self, *middle: Step) -> tuple[Step, ...]:
-        # Return the steps that send the whole story. The steps `middle` come after its first token.
         return (self.first, *middle, *self.ending())
 
     def ending(self) -> tuple[Step, ...]:

@@ -178,8 +178,8 @@ def _run(loop: VirtualLoop, main: Coroutine[Any, Any, T]) -> T:
 
 
 def _where(task: asyncio.Task[Any]) -> str:
-    # This is the innermost line outside of asyncio and anyio. The chain of awaits ends at an asynchronous generator,
-    # whose frame cannot be read.
+    # The place is the innermost line outside of asyncio and anyio. The chain of awaits ends at an asynchronous
+    # generator, whose frame cannot be read.
     place = ""
     waiting: Any = task.get_coro()
     # ``Task.get_stack`` has only the outermost coroutine of a task that waits.

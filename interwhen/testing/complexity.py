@@ -118,9 +118,8 @@ def _monitored(function: Callable[..., object], arguments: tuple[Any, ...]) -> i
 
 
 def prepared_for(monitor: Monitor, prompt: Prompt) -> Monitor | None:
-    # Call `prepare` of `monitor` for `prompt`, and return a copy of the monitor that uses the value. Return a monitor
-    # without `prepare` unchanged, and `None` if the monitor does not apply to `prompt`. An asynchronous `prepare` runs
-    # in a new event loop, so none may run in this thread. Raises the exceptions of `prepare`.
+    # The result is `None` if the monitor does not apply to `prompt`. An asynchronous `prepare` runs in a new event
+    # loop, so none may run in this thread.
     if monitor.prepare is None:
         return monitor
     task = Task(prompt)
@@ -350,7 +349,7 @@ def _some(baits: Sequence[object]) -> None:
 
 
 def _least(read: Reader, text: str, seconds: float) -> float:
-    # If it exceeds `seconds`, the shortest time of three calls.
+    # A time above `seconds` may be an exception, so it is measured twice more.
     took = cpu_seconds(read, text, tries=1)
     return took if took <= seconds else min(took, cpu_seconds(read, text, tries=2))
 

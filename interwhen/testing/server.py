@@ -135,8 +135,7 @@ class ScriptedResponse:
         raise StreamClosed
 
     async def aclose(self) -> None:
-        # A `receive` that is waiting raises `StreamClosed`. If the body was neither complete nor broken, `gone` of the
-        # request is set.
+        # A `receive` that is waiting raises `StreamClosed`.
         self._is_closed = True
         if self._is_open:
             self._request.leave()
@@ -311,7 +310,6 @@ class _ScriptedConnection:
                 self._server.running -= 1
 
     async def _watch(self, request: ReceivedRequest, scope: anyio.CancelScope) -> None:
-        # When the client closes the connection, cancel `scope`, except after a step `Deaf`.
         try:
             while True:
                 self._buffer += await self._stream.receive()
@@ -325,7 +323,7 @@ class _ScriptedConnection:
         scope.cancel()
 
     async def _play(self, steps: Iterable[Step]) -> bool:
-        # Perform `steps` and end the body. Return whether the connection can serve another request.
+        # The result is whether the connection can serve another request.
         self._head = None
         for step in in_turn(steps):
             if not await self._do(step):
@@ -338,7 +336,7 @@ class _ScriptedConnection:
         return self._head.chunked or "content-length" in self._head.headers
 
     async def _do(self, step: Step) -> bool:
-        # Perform `step`. Return false if the connection must be closed now, for a reset or a disconnect.
+        # The result is false if the connection must be closed.
         match step:
             case Head():
                 await self._send_head(step)

@@ -152,7 +152,7 @@ class Problem:
         self._names[label] = name
 
     def _solve(self) -> Any:
-        # Let Z3 solve the conditions. Return its answer (`sat` or `unsat`), or the reason why there is none.
+        # The result is `sat`, `unsat`, or a text: the reason why there is no answer.
         self.reasons = ()
         left = min(time_left(), self._seconds if self._seconds is not None else float("inf")) * _SHARE
         # Set each time: a method may solve several times, and the check has less time left then.
@@ -179,7 +179,7 @@ class Problem:
 
 @contextmanager
 def _interrupted(context: Any) -> Iterator[threading.Event]:
-    # Interrupt Z3 in `context` if the check is cancelled in the `with` block. The event tells whether it was.
+    # If the check is cancelled in the `with` block, Z3 is interrupted and the event is set.
     cancelled = threading.Event()
 
     def interrupt() -> None:

@@ -41,13 +41,11 @@ class OursSpan(msgspec.Struct, frozen=True):
     origin: SpanKind
 
     def within(self, start: int, end: int, shift: int = 0) -> OursSpan | None:
-        # `shift` is added to offsets.
         low, high = max(self.start, start), min(self.end, end)
         return OursSpan(low + shift, high + shift, self.origin) if low < high else None
 
 
 def within(spans: Iterable[OursSpan], start: int, end: int, shift: int = 0) -> tuple[OursSpan, ...]:
-    # `shift` is added to the offsets.
     return tuple(part for span in spans if (part := span.within(start, end, shift)) is not None)
 
 
@@ -55,7 +53,7 @@ def within(spans: Iterable[OursSpan], start: int, end: int, shift: int = 0) -> t
 class RecordedAttempt:
     """One attempt of the model, up to a remedy or to the end of the journal."""
 
-    # `pieces` is the whole trace just before that.
+    # `pieces` is the whole trace just before the remedy, or at the end of the journal.
 
     pieces: tuple[Piece, ...]
     start: int

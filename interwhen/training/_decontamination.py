@@ -46,7 +46,6 @@ def _runs(words: list[str], width: int) -> Iterator[tuple[str, ...]]:
 
 
 def read_texts(path: Path) -> list[str]:
-    # Raises `UsageError` if the file cannot be read, or a line is not valid JSON.
     try:
         lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
@@ -68,7 +67,6 @@ def read_texts(path: Path) -> list[str]:
 
 
 def strings_in(value: object) -> Iterator[str]:
-    # Keys and the roles of a chat are left out.
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):

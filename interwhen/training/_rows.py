@@ -70,7 +70,6 @@ class Chat(msgspec.Struct, frozen=True):
 
 
 def _said(message: dict[str, Any]) -> Iterator[str]:
-    # Roles and names are left out.
     yield from strings_in(message.get("reasoning_content"))
     yield from strings_in(message.get("content"))
     for call in (*message.get("tool_calls", ()), message.get("function_call")):
@@ -101,7 +100,7 @@ class Steps(msgspec.Struct, frozen=True):
 
     @property
     def searched(self) -> str:
-        # The text of the row that must not overlap with test data: the prompt and all steps.
+        # The text of the row that must not overlap with test data.
         return "\n".join((self.prompt, *self.completions))
 
 
@@ -129,7 +128,7 @@ class Preference(msgspec.Struct, frozen=True):
 
     @property
     def searched(self) -> str:
-        # The text of the row that must not overlap with test data: the prompt with each of the two continuations.
+        # The text of the row that must not overlap with test data, also across the end of the prompt.
         return f"{self.prompt}{self.chosen}\n{self.prompt}{self.rejected}"
 
 
@@ -347,7 +346,7 @@ def _after_feedback(last: RecordedAttempt, at: int) -> int:
 
 
 def _right_until(last: RecordedAttempt, begin: int) -> int | None:
-    # The result is `None` if there is none, or if a wrong line, an open line or feedback comes before it.
+    # Return the end of the first right line; `None` if a wrong line, an open line or feedback comes before it.
     text, at = last.text, begin
     while at < len(text):
         end = line_end(text, at + 1)

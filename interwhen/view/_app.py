@@ -63,9 +63,8 @@ class PageServer:
         given: Sequence[str] = (),
         closing: Callable[[], bool] = lambda: False,
     ) -> None:
-        # The other monitor must be one that a journal in `folder` records; with `any_monitor`, it may be any installed
-        # one. It must be safe to run for anybody's file, unless it is one of `given`, those that the user who started
-        # the server named. `closing` returns true when the server is stopping.
+        # A monitor for checking a run again must be one that a journal in `folder` records, or any installed one with
+        # `any_monitor`. It must be `safe_from_data`, unless the user who started the server named it (`given`).
         self._folder = folder
         self._guard = guard
         self._verify = verify
@@ -80,7 +79,7 @@ class PageServer:
         self._page = render_page({}, config=config).encode()
 
     def app(self) -> ASGIApp:
-        # Return the ASGI application. Its paths are relative to the path where it is mounted.
+        # Its paths are relative to the path where it is mounted.
         routes = [
             Route("/", self._show),
             Route("/runs", self._list),
@@ -198,7 +197,6 @@ class PageServer:
         )
 
     async def _command(self, request: Request, kind: type[S], form: str, work: Callable[[Path, S], bytes]) -> Response:
-        # Answer a request for work on a run. Its body has the `form` of `kind`.
         # A page of another origin cannot send this header without asking first, and is never allowed to.
         if request.headers.get("x-interwhen") != "page":
             return _error(403, "only the page itself may ask to verify, got a request without X-Interwhen: page")
@@ -268,9 +266,7 @@ def _no_run() -> Response:
 
 
 def loopback_only(request: Request) -> Response | None:
-    # Refuse a request unless it comes from a loopback address, for the host `localhost` or a loopback address. Return
-    # the refusing answer (status 403), or `None`. The host name is checked against DNS rebinding: a web page can let
-    # its own name point to this machine.
+    # The host name is checked against DNS rebinding: a web page can let its own name point to this machine.
     peer = request.client.host if request.client is not None else ""
     if not _is_loopback(peer):
         return _error(403, "the page is for this machine alone, got a request from elsewhere: set a key for it")

@@ -61,8 +61,7 @@ def _result_of(shown: Any) -> Result | None:
 
 
 def form_of_result(result: Result) -> RunData:
-    # Return the compact form of `result` without its journal. It contains no text that was cut, no list of remedies,
-    # and no times of single checks or tokens.
+    # Without the journal, there is no text that was cut, no list of remedies, and no times of single checks or tokens.
     units = Units(result.text)
     verifiers = {check.monitor: (check.verifier, check.version) for check in result.checks}
     index = {name: number for number, name in enumerate(verifiers)}

@@ -40,8 +40,7 @@ def _hash(text: str) -> str:
 
 
 def policy(*, connect: bool) -> str:
-    # With `connect`, the page may send requests to its own server. Only the bundled script and style may run; their
-    # hashes identify them.
+    # Only the bundled script and style may run; their hashes identify them.
     bundle = _bundle()
     rules = {
         "default-src": "'none'",

@@ -105,7 +105,7 @@ class RunFolder:
         self._lock = threading.Lock()
 
     def paths(self) -> list[Path]:
-        # A given file is returned even if it is not a journal. Files that do not exist any more are left out.
+        # A given file is returned even if it is not a journal.
         changes: dict[Path, int] = {}
         for path in self._files():
             try:
@@ -134,7 +134,6 @@ class RunFolder:
         return self._ids.get(name)
 
     def row(self, path: Path) -> RunRow:
-        # If the journal cannot be read, the row contains the reason.
         try:
             return self._row(path, state_of(path))
         except (JournalError, OSError) as error:
@@ -152,20 +151,19 @@ class RunFolder:
         return self._form(path, state_of(path))
 
     def growing(self, path: Path) -> GrowingRun:
-        # Return the reader of the journal at `path`. Requests share it as long as it is kept.
+        # Requests for one journal share its reader as long as it is kept.
         with self._lock:
             return self._growing(path)
 
     def monitor(self, title: str) -> MonitorRecord | None:
-        # Return the record of the monitor `title` in a journal of these folders and files; `None` if there is none.
-        # This reads the journals whose rows are not cached.
+        # The journals whose rows are not cached are read for this.
         for path in self.paths():
             self.row(path)
         return self._monitors.get(title)
 
 
 def run_id(path: Path) -> str:
-    # Return the id of the run at `path`: a hash of its absolute path, so that a request cannot name another file.
+    # A hash instead of the path, so that a request cannot name another file.
     return sha256(os.fsencode(path.absolute())).hexdigest()[:16]
 
 
@@ -236,9 +234,8 @@ class GrowingRun:
         """The marks of recent parts, by the offsets of their ends."""
 
     def mark(self, begin: int) -> PartMark | None:
-        # Read what is new in the file. Return a mark whose first part begins at the offset `begin`. The result is
-        # `None` unless `begin` is 0 or the end of a record that stands. Raises `JournalError` or `OSError` if the
-        # journal cannot be read.
+        # Return a mark whose next part begins at the offset `begin`; `None` unless that is 0 or the end of a record
+        # that is still valid. Raises `JournalError` or `OSError` if the journal cannot be read.
         with self._lock:
             self._read()
             if begin > self._reader.offset:
@@ -255,9 +252,8 @@ class GrowingRun:
             return mark if reader.offset == begin else None
 
     def part(self, mark: PartMark) -> bytes | None:
-        # Read what is new in the file, and return the data that are new since `mark`, as a part in the compact form.
-        # The result is `None` if there are none. If the data up to `mark` are void, because the file was replaced or a
-        # resumed run voided its end, the part has all data so far. Raises the same errors as `mark`.
+        # If the data up to `mark` are void, because the file was replaced or a resumed run voided its end, the part has
+        # all data so far. The result is `None` if nothing is new. Raises the same errors as `mark`.
         with self._lock:
             self._read()
             if mark.restarts != self._reader.restarts:
@@ -276,7 +272,7 @@ class GrowingRun:
             return self._reader.is_over and mark.offset == self._reader.offset
 
     def _read(self) -> None:
-        # If the file was replaced or is shorter, read all of it.
+        # After a replacement of the file or a cut of its end (a resumed run), the known offsets are of other data.
         with self._path.open("rb") as file:
             file_stat = os.fstat(file.fileno())
             if file_stat.st_ino != self._inode or file_stat.st_size < self._reader.offset:

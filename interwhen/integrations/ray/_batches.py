@@ -22,8 +22,6 @@ COLUMNS = ("status", "scope", "why", "answer", "text", "violations", "tokens")
 class SupervisedBatches:
     """Answers the prompts of batches under supervision. See :func:`map_batches` for the parameters."""
 
-    # Raises `PluginError` for a monitor that cannot be loaded.
-
     def __init__(
         self,
         endpoint: str,
@@ -42,7 +40,7 @@ class SupervisedBatches:
         self._options: dict[str, Any] = {"sampling": sampling, "budgets": budgets}
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        # Return `batch`, which maps names to columns, with the result columns. They replace columns of the same names.
+        # Ray calls it with a batch, which maps the name of each column to its values.
         if self._column not in batch:
             raise UsageError(
                 f"the dataset must have the column {self._column!r}, got {', '.join(batch) or 'none'}; name it with "

@@ -48,7 +48,7 @@ class RayCluster:
         self._ray.kill(handle)
 
     def close(self) -> None:
-        # Disconnect from Ray, if this object has connected. This ends its actors.
+        # This also ends the actors of the connection.
         if self._owns:
             self._owns = False
             self._ray.shutdown()

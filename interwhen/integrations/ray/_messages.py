@@ -42,7 +42,7 @@ class NamedVerifier(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        # A text that identifies the verifier. It is the same for all tasks.
+        # Without the prompt: the checks of all tasks count for one measured cost.
         return f"{self.name}#{self.index}@{self.version}{msgspec.json.encode(self.options).decode()}"
 
 
@@ -76,9 +76,8 @@ class CheckResult(msgspec.Struct, frozen=True, array_like=True):
 
 @cache
 def code_of(name: str) -> str:
-    # Return a digest of the code of interwhen and of the top-level package that the plug-in `name` is in. It contains
-    # the version of Python, too. This reads all files of the packages, so the event loop must not call it. Raises
-    # `PluginError` if the plug-in cannot be loaded.
+    # A digest of the code of interwhen and of the top-level package of the plug-in `name`, to compare two machines. It
+    # reads all files of the packages, so the event loop must not call it.
     hasher = hashlib.blake2b(repr(sys.version_info[:2]).encode(), digest_size=12)
     for package in ("interwhen", inspect.unwrap(load_verifier(name)).__module__.partition(".")[0]):
         loaded = sys.modules[package]
@@ -101,14 +100,11 @@ def named(verifier: Verifier) -> NamedVerifier | None:
 
 
 def encode(verifier: NamedVerifier) -> bytes:
-    # Return `verifier` with its code as bytes. This reads files, and raises what `code_of` raises.
+    # Reads the files of the plug-in, so the event loop must not call it.
     return msgspec.msgpack.encode(msgspec.structs.replace(verifier, code=code_of(verifier.name)))
 
 
 def make(encoded: bytes) -> Verifier:
-    # Make the verifier that `encoded`, a `NamedVerifier` as bytes, names. Run its `prepare` if it has one. Raises
-    # `CodeDiffers` if the plug-in cannot be loaded here or differs from that in the program, and the errors of making
-    # the verifier.
     wanted = msgspec.msgpack.decode(encoded, type=NamedVerifier)
     try:
         code = code_of(wanted.name)

@@ -12,7 +12,7 @@ LEAST_SECONDS = 0.005
 """A verifier comes back if a check needs fewer CPU seconds: a call to an actor would cost more than it saves."""
 LEAVING_SECONDS = 0.0075
 """The CPU seconds that the checks of a verifier must need before they leave."""
-# Higher than LEAST_SECONDS, so that a verifier near the limit does not go back and forth.
+# `LEAVING_SECONDS` is higher than `LEAST_SECONDS`, so that a verifier near the limit does not go back and forth.
 PROOFS = 8
 """How many checks in a row must need ``LEAVING_SECONDS`` before the verifier leaves for the first time."""
 CALL_SECONDS = 0.1
@@ -23,9 +23,7 @@ CALL_SECONDS = 0.1
 class VerifierCost:
     """Learns what the checks of a verifier cost, and so whether they may leave this machine for the cluster."""
 
-    # Seconds are CPU seconds. A verifier leaves when `PROOFS` checks in a row each needed at least `LEAVING_SECONDS`.
-    # It comes back as soon as a check needed less than `LEAST_SECONDS`; the number of checks before it leaves again is
-    # then multiplied by four.
+    # Each time it has come back, it needs four times as many checks in a row before it leaves again.
 
     seconds: float = LEAVING_SECONDS
     """The average CPU seconds of a check, with the newer ones counting more."""

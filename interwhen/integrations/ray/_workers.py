@@ -128,7 +128,7 @@ class RayWorkers:
         self._wanted, self._memory = actors, memory
         self._costs: dict[str, VerifierCost] = defaultdict(VerifierCost)
         self._targets: dict[int, tuple[object, _RemoteTarget | None]] = {}
-        # The first check reads the files of a plug-in, and the others find its digest.
+        # One thread at a time: the first check reads the files of a plug-in, and the others find its digest.
         self._numbers, self._reads = count(), anyio.CapacityLimiter(1)
         self._waiting: dict[int, _AwayCheck] = {}
         self._known: set[_Actor] = set()
@@ -201,9 +201,8 @@ class RayWorkers:
     # ------------------------------------------------------------------ one check, in its own task
 
     async def _check_away(self, target: _RemoteTarget, claim: bytes, scope: anyio.CancelScope) -> CheckResult | None:
-        # Run one check on the cluster and return its result; `None` if it must run on this machine instead. Its actor
-        # limits the time of the check. The deadline of `scope` is that of the wait for an actor, and then that of the
-        # actor's answer; for `None`, it is set again to what is left.
+        # `None`: the check must run on this machine. The deadline of `scope` is first that of the wait for an actor,
+        # then that of its answer, and for `None` that of the check. The actor limits the time of the check itself.
         asked = anyio.current_time()
         item = CheckItem(next(self._numbers), claim, scope.deadline - asked)
         self._waiting[item.id] = check = _AwayCheck(item, target)
@@ -220,7 +219,7 @@ class RayWorkers:
             if check.actor is not None and not check.ended.is_set():
                 with suppress(Exception):  # Ray is gone
                     check.actor.handle.cancel.remote(item.id)
-                self._report(self._send)  # the actor may be late
+                self._report(self._send)  # `_send` gives an actor up whose time is over
         scope.deadline = began + item.seconds
         if check.result is not None:
             note_work(f"ray {actor.name}" if actor else "", began - asked)
@@ -246,13 +245,12 @@ class RayWorkers:
     # ------------------------------------------------------------------ sending and receiving, on the event loop
 
     def _report(self, method: Callable[..., object], *given: object) -> None:
-        # Any thread may use this.
+        # Any thread may call this. After the end of the event loop (`RuntimeError`), there is nothing to report to.
         with suppress(RuntimeError):
             self._post(method, *given)
 
     def _send(self) -> None:
-        # Give waiting checks to the actors that have nothing to do, several short ones by one verifier in a call.
-        # Without any actor, they run on this machine.
+        # One call carries several short checks by one verifier. Without any actor, all checks run on this machine.
         for actor in [each for each in self._actors if each.checks and each.expires < time.monotonic()]:
             self._lose(actor, "did not answer in time")
         while self._waiting and not self._actors:
@@ -301,7 +299,7 @@ class RayWorkers:
             self._send()
 
     def _lose(self, actor: _Actor, why: str) -> None:
-        # Kill `actor` and log `why`, unless it is lost already. Its checks run on this machine.
+        # The checks of the actor end without a result, so they run on this machine.
         if actor not in self._known:
             return
         log_warning("ray.actor_lost", actor=actor.name, why=why[:300])

@@ -89,7 +89,6 @@ class AnswerProducer:
         self._max_tokens = max_tokens
 
     def plan(self, context: Context) -> Iterable[Step]:
-        # With `anticipate`, plan a step in which the model guesses further questions, and one to answer each of them.
         pieces = tuple(piece.name for piece in context.pieces)
         known = {asked(one.question) for one in self._questions}
         seen = [one for one in rank(context.questions) if asked(one.question) not in known]
@@ -113,8 +112,7 @@ class AnswerProducer:
             )
 
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
-        # An answer that is not finished within the token limit, or that the run abstains from, gives `Nothing`. Raises
-        # `ModelError` if the model fails, or if even a short part of the text exceeds its context window.
+        # Raises `ModelError` if the model fails, or if even a short part of the text exceeds its context window.
         params = msgspec.json.decode(step.params, type=_AnswerParams)
         pieces = [ContextPiece(name, context.read(name), context.lead(name)) for name in step.reads]
         text = "\n".join(piece.text for piece in pieces)
@@ -137,7 +135,7 @@ class AnswerProducer:
 
 
 async def _shrinking(room: int, attempt: Callable[[int], Awaitable[Proposal | Nothing]]) -> Proposal | Nothing:
-    # If they exceed the window, try with half of them.
+    # `room` is only an estimate of how much of the text fits into the context window, so try again with half.
     while True:
         try:
             return await attempt(room)
@@ -211,7 +209,7 @@ async def _anticipate(text: str, params: _AnswerParams, context: StepContext) ->
     questions = list(dict.fromkeys(line for line in lines if line and len(line) <= _LONGEST and _is_plain_text(line)))
     if not questions:
         return Nothing("the model anticipated no question")
-    # The model only ranks the questions, so the probability follows from the rank.
+    # The model only ranks the questions. 1/2, 1/3, 1/4, … is a guess at their probabilities.
     guesses = [Anticipated(question, 1 / (at + 2)) for at, question in enumerate(questions[: params.count])]
     return Proposal(payload=Payload("\n".join(questions[: params.count]), msgspec.json.encode(guesses)), basis="guess")
 
@@ -234,11 +232,10 @@ async def _answer(text: str, wanted: Anticipated, params: _AnswerParams, context
 
 
 async def _ask(context: StepContext, prompt: tuple[Message, ...], sampling: Sampling) -> Completion:
-    # A model without chats gets the messages as one text.
     try:
         return await context.ask(prompt, sampling)
     except UsageError:
-        # An adapter that only continues texts refuses a chat before any request.
+        # An adapter that only continues texts refuses a chat before any request: it gets the messages as one text.
         return await context.ask("".join(f"{turn.content}\n\n" for turn in prompt), sampling)
 
 

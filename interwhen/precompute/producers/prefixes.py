@@ -46,8 +46,7 @@ class _PrefixParams(msgspec.Struct, frozen=True):
 class PrefixProducer:
     """Sends the context to the server as the start of a prompt, once more if it was not cached yet."""
 
-    # An item shows that the server `had` the prefix in its cache, which may evict it later (`redo_if_cold`). The
-    # parameters are explained at `prefixes`; `UsageError` is raised for invalid ones.
+    # An item shows only that the server had the prefix in its cache, which may evict it later: see `redo_if_cold`.
 
     name = "prefixes"
     version = "1"
@@ -61,7 +60,6 @@ class PrefixProducer:
         yield Step(name="context", reads=tuple(piece.name for piece in context.pieces), params=self._params)
 
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
-        # If the server does not count cached tokens, nothing is proposed.
         params = msgspec.json.decode(step.params, type=_PrefixParams)
         prompt = _prompt("\n".join(context.read(piece) for piece in step.reads), params.as_)
         seen = await _send(prompt, context)
@@ -108,7 +106,7 @@ def cold(item: Item, result: Result) -> bool | None:
 
 
 async def redo_if_cold(context: ContextRef, result: Result) -> tuple[ItemId, ...]:
-    # If there are any, the context is opened again, so that the idle worker sends them again.
+    # Opening the context again makes the idle worker send what the cache of the server has lost.
     precomputer = context.precomputer
     warm = [item for item in precomputer.ready(context) if item.key.producer == PrefixProducer.name]
     lost = tuple(item.id for item in warm if cold(item, result))

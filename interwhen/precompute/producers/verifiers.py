@@ -67,8 +67,7 @@ class Unsafe(UsageError):
 
 
 def dump(value: Any, package: str) -> bytes:
-    # Pickle `value`, whose records must be classes of `package`. Raises `Unsafe` if pickle cannot store it, or if
-    # `load` would refuse it.
+    # Records must be classes of `package`. `load` is tried at once, so that no value is stored which it would refuse.
     try:
         data = pickle.dumps(value, protocol=5)
     except Exception as error:
@@ -186,7 +185,6 @@ class VerifierProducer:
                 yield Step(name=which, reads=pieces, params=msgspec.json.encode(_VerifierParams(name, question)))
 
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
-        # If the monitor does not apply or its result cannot be pickled, propose nothing.
         params = msgspec.json.decode(step.params, type=_VerifierParams)
         monitor = self._monitors[params.made_by]
         text = "\n".join(context.read(piece) for piece in step.reads)

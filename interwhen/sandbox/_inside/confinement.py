@@ -37,9 +37,8 @@ def version() -> int:
 
 
 def restrict(readable: tuple[str, ...], folder: str) -> None:
-    # The process may also use devices such as `/dev/null`. A missing path is skipped. The restriction cannot be
-    # removed. Newer versions of landlock also restrict TCP sockets, signals and abstract sockets; before version 3,
-    # files can be truncated. Raises OSError if the kernel has no landlock or refuses a rule.
+    # The restriction cannot be removed. Newer versions of landlock also restrict TCP sockets, signals and abstract
+    # sockets; before version 3, files can be truncated. Raises OSError if the kernel has no landlock or refuses a rule.
     abi = version()
     rights = _ALL_OF_FILES.get(abi, 0xFFFF)
     network, scopes = (3 if abi >= 4 else 0), (3 if abi >= 6 else 0)

@@ -35,8 +35,8 @@ _REPLY = struct.Struct("=QqiI")
 
 
 def answer(descriptor: int) -> seccomp.SyscallRule | None:
-    # If the rule is `deny`, the call gets no reply, and the caller of this function must end the program. If not, the
-    # call fails with EACCES. The result is None if the kernel reports an error, usually because the process has ended.
+    # A call with the rule `deny` gets no reply: the caller must end the program. The result is None if the kernel
+    # reports an error, usually because the process has ended.
     buffer = bytearray(_QUESTION.size)
     try:
         fcntl.ioctl(descriptor, _RECEIVE, buffer)
@@ -88,7 +88,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def memory_used(proc: int) -> int:
-    # Shared pages may count once for each process.
+    # The rough count has each shared page once for every process, so it is never too low: below 64 MiB, it is enough.
     pids = [name for name in os.listdir(proc) if name.isdigit() and name != "1"]
     limit_of_rough_count = 64 << 20
     rough = sum(_resident(proc, pid) for pid in pids)
@@ -154,9 +154,8 @@ class Keeper:
         self._failure = ""
 
     def keep(self) -> KeeperAnswer:
-        # No further task is started after a failure to start, an abort, or the end of the time for all tasks, or if a
-        # required guarantee is missing. Raises RuntimeError if the file system cannot be made, and OSError if the files
-        # of the plan cannot be written, or those of a task cannot be deleted.
+        # Raises RuntimeError if the file system cannot be made, and OSError if the files of the plan cannot be written,
+        # or those of a task cannot be deleted.
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, syscalls.SIGKILL)
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
         syscalls.ignore(syscalls.SIGINT)
@@ -193,7 +192,8 @@ class Keeper:
                 while True:
                     os.wait4(-1, 0)
         if self._notifications >= 0:
-            # Close it only now: without a listener, a forbidden call fails with ENOSYS, and the program continues.
+            # Close the listener only when the processes have been ended: without it, a forbidden call would fail with
+            # ENOSYS and the program would continue.
             os.close(self._notifications)
             self._notifications = -1
         _empty(self._folder)
@@ -203,7 +203,6 @@ class Keeper:
         self._refused, self._failure, self._ended, self._child, self._value = [], "", None, 0, -1
 
     def _furnish(self) -> None:
-        # Raises RuntimeError if the file system cannot be made, and OSError if the files cannot be written.
         entered, enforced = self._entered, self._enforced
         own_processes = "pid" in entered.names
         if own_processes:
@@ -306,7 +305,7 @@ class Keeper:
         return last[:1], content, notifications
 
     def _watch(self, notifications: int, until: float) -> tuple[str, int, str]:
-        # Wait until the program ends, or must be ended. Returns `kind`, `code` and `what` of the answer.
+        # The result is `kind`, `code` and `what` of the answer.
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
         pidfd = os.pidfd_open(self._child)
@@ -338,7 +337,7 @@ class Keeper:
         return "limit", 0, "seconds"
 
     def _answer_kernel(self, notifications: int) -> str | None:
-        # Answer the kernel about one forbidden system call; return its name if the program must be ended.
+        # The result is the name of a call for which the program must be ended.
         tried = answer(notifications)
         if tried is None:
             return None  # the process that asked has ended
@@ -414,7 +413,7 @@ class Keeper:
 
 
 def _empty(folder: str) -> None:
-    # Links are deleted, not followed.
+    # Links are deleted, not followed: the program may have made one to a folder that is not its own.
     waiting, folders = [folder], []
     while waiting:
         folders.append(waiting.pop())
@@ -431,7 +430,7 @@ def _empty(folder: str) -> None:
 
 
 def _file_of(content: bytes) -> int:
-    # Return a new descriptor from which `content` can be read; the caller must close it.
+    # The caller must close the descriptor.
     if not content:
         return os.open("/dev/null", os.O_RDONLY)
     writing = os.memfd_create("input")

@@ -46,7 +46,6 @@ def main() -> None:
 
 
 def _keep(plan: RunPlan, entered: Entered, control: int, status: int) -> NoReturn:
-    # If the keeper fails, the answer is the error as a text.
     try:
         answer = marshal.dumps({**Keeper(plan, entered, control).keep()})
     except BaseException as error:  # noqa: BLE001  (the program does not run, and the answer says why)

@@ -21,8 +21,8 @@ _BASES = ("/tmp", "/mnt", "/var", "/usr")  # noqa: S108  (a directory to mount o
 
 
 def build(plan: RunPlan, user: Entered, *, own_processes: bool) -> str | None:
-    # Returns None, or the reason why there is no /proc in it. With `own_processes`, this process is the first of a pid
-    # namespace; without it, there is no /proc. Raises OSError if the kernel refuses another mount.
+    # Returns None, or the reason why the new root has no /proc. With `own_processes`, this process is the first of a
+    # pid namespace. Raises OSError if the kernel refuses a mount other than /proc.
     syscalls.mount(None, "/", None, MS_REC | MS_PRIVATE)
     base = next(path for path in _BASES if os.path.isdir(path))
     syscalls.mount("tmpfs", base, "tmpfs", MS_NOSUID | MS_NODEV, "size=64k,mode=755")

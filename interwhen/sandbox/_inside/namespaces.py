@@ -42,7 +42,7 @@ class Entered:
 
 
 def enter(without: frozenset[str], folder: str) -> Entered:
-    # If `without` has `root`, the rights of root are not used for this; if it has `user`, no user namespace is made.
+    # With `root` in `without`, root's rights are not used to make namespaces; with `user`, no user namespace is made.
     # Root makes the user of the program the owner of `folder`. Raises OSError if that fails.
     wanted = {name: flag for name, flag in KINDS.items() if name not in without}
     outer = (os.geteuid(), os.getegid())
@@ -79,8 +79,7 @@ def namespace_inode(kind: str) -> int:
 
 
 def _enter_user_namespace(uid: int | None) -> None:
-    # Enter a user namespace, in which this process gets all capabilities. If `uid` is given, change to it first. Raises
-    # OSError if the kernel refuses it.
+    # In the user namespace, this process gets all capabilities. Raises OSError if the kernel refuses it.
     if uid is not None:
         os.setgroups([])
         os.setresgid(uid, uid, uid)
@@ -130,7 +129,6 @@ def _write(path: str, text: str) -> None:
 
 
 def unused_uid(number: int) -> int | None:
-    # The result is `None` if the user namespace of this process has too few ids, or if they cannot be read.
     try:
         with open("/proc/self/uid_map", encoding="ascii") as file:
             rows = [tuple(map(int, line.split())) for line in file]

@@ -126,9 +126,6 @@ Instruction = tuple[int, int, int, int]
 class SyscallRule:
     """A forbidden system call, and what happens to a program that makes it."""
 
-    # `answer` is `deny` (the program or the process is ended), `refuse` (the call fails with EACCES) or `absent` (it
-    # fails with ENOSYS).
-
     __slots__ = ("answer", "name")
 
     def __init__(self, name: str, answer: Answer) -> None:
@@ -149,7 +146,6 @@ def rules() -> dict[int, SyscallRule]:
 
 
 def judge(number: int, first_argument: int) -> SyscallRule:
-    # A call without a rule is denied.
     rule = rules().get(number, SyscallRule(f"system call {number}", "deny"))
     if rule.name == "socket":
         # Libraries look for local services (accounts, logs, interfaces); any other socket is an attempt to use the
@@ -216,8 +212,8 @@ class _Filter(ctypes.Structure):
 
 
 def install(*, notify: bool) -> int | None:
-    # Install the filter in this process; it cannot be removed. Raises OSError if the kernel refuses it. With `notify`,
-    # return the descriptor of the listener; without it, `None`.
+    # The filter cannot be removed from this process. The result is the descriptor of the listener, if there is one.
+    # Raises OSError if the kernel refuses the filter.
     packed = b"".join(
         code.to_bytes(2, "little") + bytes((yes, no)) + value.to_bytes(4, "little")
         for code, yes, no, value in program(notify=notify)

@@ -44,7 +44,6 @@ def syscall(number: int, what: str, *arguments: object) -> int:
 
 
 def prctl(option: int, value: int) -> None:
-    # Set the attribute `option` of this process to `value`. Raises OSError if the kernel refuses it.
     rest = ctypes.c_ulong(0)
     _checked(_libc.prctl(option, ctypes.c_ulong(value), rest, rest, rest), "prctl")
 
@@ -58,20 +57,18 @@ def listen_again(signal: int) -> None:
 
 
 def unshare(flags: int) -> None:
-    # Make namespaces of the types in `flags` for this process, or (type pid) for its children. Raises OSError if the
-    # kernel refuses it.
+    # A new namespace of the type pid is only for the children of this process.
     _checked(_libc.unshare(flags), "unshare")
 
 
 def mount(source: str | None, target: str, kind: str | None, flags: int, options: str = "") -> None:
-    # Mount `source` on `target`. Raises OSError if the kernel refuses it.
     encoded = [None if text is None else os.fsencode(text) for text in (source, target, kind)]
     data = options.encode() or None
     _checked(_libc.mount(*encoded, ctypes.c_ulong(flags), data), f"mount {target}")
 
 
 def unmount(target: str) -> None:
-    # Detach the mount on `target`, with all mounts below it. Raises OSError if the kernel refuses it.
+    # The flag 2 is MNT_DETACH: the mounts below `target` are detached, too.
     _checked(_libc.umount2(os.fsencode(target), 2), f"unmount {target}")
 
 
@@ -82,18 +79,15 @@ def mount_setattr(target: str, attributes: int) -> None:
 
 
 def pivot_root(new: str, old: str) -> None:
-    # Make `new` the root of this mount namespace, and mount the former root on `old`. Raises OSError if the kernel
-    # refuses it.
     syscall(_PIVOT_ROOT[MACHINE], "pivot_root", os.fsencode(new), os.fsencode(old))
 
 
 def seccomp(operation: int, flags: int, argument: ctypes.Array[ctypes.c_char] | ctypes.Structure) -> int:
-    # Make the system call `seccomp`, and return its result. Raises OSError if the kernel refuses it.
     return syscall(_SECCOMP[MACHINE], "seccomp", operation, flags, ctypes.byref(argument))
 
 
 def drop_bounding_set() -> None:
-    # Empty the capability bounding set, if the kernel allows it, so that no executed program gains capabilities.
+    # With an empty bounding set, no program that is executed later gains capabilities.
     for capability in range(64):
         try:
             prctl(PR_CAPBSET_DROP, capability)
@@ -102,7 +96,6 @@ def drop_bounding_set() -> None:
 
 
 def drop_capabilities() -> None:
-    # Drop all capabilities of this process. Raises OSError if the kernel refuses it.
     version_3 = (0x20080522).to_bytes(4, "little") + bytes(4)
     header = ctypes.create_string_buffer(version_3, 8)
     syscall(_CAPSET[MACHINE], "capset", header, ctypes.create_string_buffer(24))

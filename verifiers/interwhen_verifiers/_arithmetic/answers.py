@@ -108,7 +108,7 @@ def read_line(text: str, tokens: list[Token], chains: Iterable[Chain], asked: No
     *asked* is the computation whose value is the answer.
     """
     label = _LABEL.match(text)
-    assert label is not None  # it matches nothing, too
+    assert label is not None  # the pattern also matches an empty text
     if label[1] is None or int(label[1]) == before.item + 1:
         before = before._replace(item=before.item + (label[1] is not None))
         tokens = [token for token in tokens if token.start >= label.end()]
@@ -190,7 +190,6 @@ def _marked(tokens: list[Token], at: int) -> Value | str | None:
 def _numbers(
     tokens: list[Token], inside: list[tuple[int, int]], given: Side | None
 ) -> tuple[frozenset[Value], frozenset[Value]]:
-    # `given` is left out.
     known: set[Value] = set()
     loose: set[Value] = set()
     for index, token in enumerate(tokens):
@@ -207,7 +206,6 @@ def _numbers(
 
 
 def _answer_in(text: str, tokens: list[Token], start: int, asked: Node) -> Answer | None:
-    # `None` is also returned if anything but an end mark follows the value, or if it has a unit, currency or remark.
     mark = _MARK.match(text, start)
     first = bisect_left(tokens, mark.end() if mark else start, key=_start_of)
     while first < len(tokens) and tokens[first].kind == "math":

@@ -52,7 +52,7 @@ class Chain(NamedTuple):
 
 
 def is_identity(sides: tuple[Side, ...], links: tuple[str, ...]) -> bool:
-    # Tell whether each of `links` is between a side and itself, so that there is nothing to check: `4 = 4.0`.
+    # If each side is only compared with itself, as in `4 = 4.0`, there is nothing to check.
     return _REFLEXIVE.issuperset(links) and all(_is_same(left, right) for left, right in pairwise(sides))
 
 

@@ -200,7 +200,8 @@ def is_bullet(tokens: list[Token], at: int) -> bool:
 
 
 def joins_left(tokens: list[Token], first: int, *, is_bare: bool) -> str | None:
-    # The result is `None` if that text belongs to the expression. `is_bare`: the expression is a plain number.
+    # Return the reason to doubt a side because of the text before it; `None` if that text belongs to the side.
+    # `is_bare`: the side is a plain number.
     if first == 0 or is_bullet(tokens, first):
         return ""
     before = tokens[first - 1]
@@ -308,7 +309,8 @@ _NOTHING: tuple[tuple[str, ...], str] = ((), "")
 
 
 def right_of(tokens: list[Token], at: int) -> tuple[tuple[str, ...], str] | None:
-    # The reason is empty if none is known. The result is `None` if that text belongs to the value.
+    # Return the units in the text after a value, and the reason to doubt the value because of that text; `None` if the
+    # text belongs to the value.
     if at >= len(tokens):
         return _NOTHING
     token, before = tokens[at], tokens[at - 1]

@@ -41,8 +41,7 @@ def could_be(node: Node, shown: Value, places: int) -> bool:
 
 
 def could_be_equal(left: Node, right: Node) -> bool:
-    # Tell whether `left` and `right` may have the same value, if their numbers with decimals were rounded or cut. Such
-    # a number may be off by up to one unit of its last decimal. The result is true if a side has no value.
+    # A number with decimals may have been rounded or cut: it may be off by up to one unit of its last decimal.
     try:
         one, two = _spread(left, _any), _spread(right, _any)
     except NoValueError:
@@ -80,7 +79,6 @@ def _scaled(number: Number) -> tuple[Value, int]:
 
 
 def _likely(number: Number) -> Interval:
-    # A whole value stands only for itself.
     value, places = _scaled(number)
     if not places or value == int(value):
         return Interval(value, value)
@@ -99,7 +97,6 @@ def _likely(number: Number) -> Interval:
 
 
 def _any(number: Number) -> Interval:
-    # A number without decimals stands only for itself.
     value, places = _scaled(number)
     if not places:
         return Interval(value, value)

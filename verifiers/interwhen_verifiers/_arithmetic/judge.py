@@ -85,9 +85,8 @@ def _holds(relation: str, left: Value, right: Value) -> bool:
 
 
 def compare(left: Side, right: Side, *, relation: str, doubt: str, setting: Setting, rounding: Rounding) -> Link:
-    # The result is `None` if the relation holds, and `Differs` only for an equality for which no other meaning is
-    # known. `doubt` says why the text may not assert it; empty: no reason is known. `rounding`: with `exact`, a rounded
-    # side is accepted only after the sign `~`.
+    # `Differs` is only for an equality for which no other meaning is known. `doubt` says why the text may not assert
+    # it, if there is a reason. With `rounding` `exact`, a rounded side is accepted only after the sign `~`.
     if relation in {"!", "≡"}:
         return Unclear("a relation of this kind is not judged")
     if bare(left.node) and bare(right.node) and (left.units or right.units):
@@ -114,7 +113,7 @@ def compare(left: Side, right: Side, *, relation: str, doubt: str, setting: Sett
 
 
 def scales(side: Side) -> dict[int, int] | None:
-    # The result is `None` if the unit is not known or `side` has several units.
+    # Return the sizes of the unit (see `SCALE_OF`), none without a unit; `None` for an unknown unit or several units.
     units = {*side.units, "$"} if side.currency else set(side.units)
     if len(units) > 1:
         return None
@@ -122,7 +121,7 @@ def scales(side: Side) -> dict[int, int] | None:
 
 
 def _converted(left: Side, right: Side, relation: str) -> Link:
-    # The result is `None` if the relation is known to hold, else `Unclear`.
+    # A conversion of units is never judged to be wrong, only to be `Unclear`.
     sizes, others = scales(left), scales(right)
     value, other = exact(left.node), exact(right.node)
     same = set(left.units) == set(right.units) and left.currency == right.currency
@@ -329,7 +328,7 @@ def _is_joined(left: Node, right: Node) -> bool:
 
 
 def _adds_percentage(node: Node) -> bool:
-    # `50 + 10%` is one, and `10% of 20 + 5` is none.
+    # True for `50 + 10%`, false for `10% of 20 + 5`.
     return any(
         _is_sum(operation) and _is_percentage(operation.left) != _is_percentage(operation.right)
         for operation in operations(node)
@@ -382,7 +381,7 @@ def unambiguous(node: Node) -> bool:
 
 
 def is_value(side: Side, value: Value) -> bool | None:
-    # `None`: this is not clear.
+    # `None`: `side` may be another form of `value`, or rounded.
     stated = value_of(side.node)
     if stated is None:
         return None

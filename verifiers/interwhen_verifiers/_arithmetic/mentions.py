@@ -87,7 +87,7 @@ def mentions(text: str) -> Iterator[Mention]:
         for match in _FRACTION.finditer(text):
             yield Mention(match.start(), match.end(), _part(match))
     if not text.isascii():
-        for match in _HAN.finditer(text):  # no word of English, and no article as 一 is
+        for match in _HAN.finditer(text):  # the pattern leaves out 一, which may be an article
             yield Mention(match.start(), match.end(), _read_han(match[0]))
 
 

@@ -37,7 +37,6 @@ class Wrong(NamedTuple):
 
 
 def statement(node: Node) -> str:
-    # If the text has more than `MAX_SHOWN` characters, the result is "the expression before it" instead.
     while isinstance(node, Group):
         node = node.inner
     text = render(node)
@@ -45,7 +44,7 @@ def statement(node: Node) -> str:
 
 
 def plain(value: Value, places: int = 0) -> str | None:
-    # A `value` with more than `MAX_PLACES` decimals is rounded to `places` decimals, but to at least 2 and at most 4.
+    # `None` if `value` rounds to zero or has too many digits.
     text = _decimal(value, MAX_PLACES)
     if Fraction(text) != value:
         text = _decimal(value, max(2, min(4, places)))
@@ -55,7 +54,6 @@ def plain(value: Value, places: int = 0) -> str | None:
 
 
 def result(left: Node, value: Value, stated: Node) -> str | None:
-    # The text is a percentage if `stated` is one. It begins with "about" if the value is rounded.
     number = bare(stated)
     if number and number.percent:
         value = _percentage(left, value, number)
@@ -127,7 +125,7 @@ def _percentage(left: Node, value: Value, number: Number) -> Value:
 
 
 def _signed(node: Node, number: Number, text: str) -> tuple[int, bool, str]:
-    # A single minus sign counts, if no bracket follows it and `number` is not 0.
+    # Return where the number begins, whether it has a minus sign that begins it, and the text between the two.
     while isinstance(node, Group):
         node = node.inner
     if isinstance(node, Negative) and node.inner == number and exact(node) != 0:
@@ -136,7 +134,7 @@ def _signed(node: Node, number: Number, text: str) -> tuple[int, bool, str]:
 
 
 def _like(value: Value, number: Number, left: Side, *, currency: bool) -> str | None:
-    # The result is `None` if `plain` returns `None`.
+    # Return `value` written like `number`; `None` if it rounds to zero or has too many digits.
     digits = plain(value, number.places)
     if digits is None:
         return None
@@ -150,7 +148,7 @@ def _like(value: Value, number: Number, left: Side, *, currency: bool) -> str | 
 
 
 def _separator(number: Number, left: Side) -> str:
-    # If `number` is below 1,000, a separator in a number of `left` is taken, too.
+    # A number below 1,000 does not show its separator, so a number of `left` may show it.
     candidates = [number] if magnitude(number.value) >= 1000 else [number, *numbers(left.node)]
     for candidate in candidates:
         for separator in _SEPARATORS:

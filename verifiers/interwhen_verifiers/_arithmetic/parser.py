@@ -89,7 +89,7 @@ class Parser:
         self.depth = 0
 
     def side(self, *, whole: bool) -> Side | None:
-        # With `whole`, the expression must end at `stop`. More than `MAX_TOKENS` tokens before `stop` also give `None`.
+        # With `whole`, the expression must end at `stop`.
         first = self.index
         if self.stop - first > MAX_TOKENS:
             return None
@@ -407,7 +407,7 @@ def _is_rest(whole: Number, token: Token) -> bool:
 
 
 def end_of_unit(tokens: list[Token], at: int, stop: int) -> int:
-    # The unit ends at the index `stop` at the latest.
+    # Return the index after the unit that begins at `at`, such as `cups of flour` or `km / h`; `at` if there is none.
     words = 0
     while at < stop and words < MAX_UNIT_WORDS:
         token = tokens[at]

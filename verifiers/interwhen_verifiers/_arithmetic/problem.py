@@ -133,8 +133,7 @@ def _asked(tokens: list[Token]) -> Node | None:
 
 
 def doubt_of_prompt(problem: Problem, left: Side, right: Side) -> str:
-    # Return why the false equation of `left` and `right` may be right after the prompt; empty if nothing says so. It
-    # may be if the prompt states this equation, or two or more false ones, as a riddle with other signs does.
+    # A riddle gives signs other meanings. So the prompt may state the equation itself, or two or more false ones.
     given = _false_equations(problem.text[-MAX_QUESTION:])
     if _spelled(left, right) in given:
         return "it stands in the prompt, too"

@@ -134,7 +134,7 @@ def _dashed_part(operators: list[Operator], operands: list[Node], at: int) -> tu
 
 
 def accounted(node: Node) -> Node:
-    # Brackets after a factor, as in `2(3)`, are left as they are.
+    # In accounting, a number in brackets is negative.
     def change(node: Node) -> Node:
         match node:
             case Group(inner=Number() as number, opening="("):
