@@ -363,8 +363,8 @@ class CheckTable:
             ref.restore_claim(read)
 
     def withdraw(self) -> list[Order]:
-        # What `look` found in unfinished segments is out of date once the text goes on, ends or is cut. Records and
-        # violations without a remedy are forgotten too.
+        # `look` reads unfinished segments. Its results are out of date once text is added or cut, or the text ends.
+        # Records and violations without a remedy are forgotten too.
         if not self._looks:
             return []
         looks, self._looks = self._looks, []

@@ -185,8 +185,8 @@ async def close_model(model: Model) -> None:
 
 
 async def _end(call: Callable[[], Awaitable[object]], what: str, seconds: float) -> None:
-    # The run goes on or ends as if the call had succeeded. A cancellation that the adapter itself brought counts as a
-    # failure; the run's own is raised.
+    # A failed call is only logged: the run continues or ends as if it had succeeded. A cancellation that the adapter
+    # itself brought counts as a failure; the run's own is raised.
     with anyio.move_on_after(seconds, shield=True) as scope:
         try:
             await call()

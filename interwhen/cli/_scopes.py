@@ -23,7 +23,7 @@ _START_SECONDS = 60.0
 
 
 def scopes_of(plugins: list[registry.Plugin]) -> list[tuple[registry.Plugin, str]]:
-    # One process imports all of them, until an import hangs or ends it. The next process goes on after that one.
+    # One process imports all of them, until an import hangs or ends it. A new process then imports those that follow.
     scoped: list[tuple[registry.Plugin, str]] = []
     while rest := plugins[len(scoped) :]:
         names = [f"{each.distribution}/{each.name}" if each.distribution else each.name for each in rest]

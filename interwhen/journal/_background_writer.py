@@ -48,7 +48,7 @@ class BackgroundWriter(ABC):
         if self._tell_to_end():
             thread.join(self.close_seconds)
         else:
-            self._thread = self._thread or thread  # still our thread: it goes on when the disk answers
+            self._thread = self._thread or thread  # still our thread: it will continue when the disk answers
 
     def start(self) -> None:
         """Start the thread unless it runs, and make the end of the program call :meth:`close`."""

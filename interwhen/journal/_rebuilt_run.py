@@ -470,7 +470,7 @@ def rebuild(journaled: Journaled, monitors: Sequence[Monitor], *, until: int | N
 
 
 def rebuild_to_go_on(journaled: Journaled, monitors: Sequence[Monitor]) -> RebuiltRun:
-    # The end of a run whose reader left or whose model failed is ignored, so that the run can go on.
+    # The end of a run whose reader left or whose model failed is ignored, so that the run can be resumed.
     past = rebuild(journaled, monitors)
     records = standing(journaled.records)
     last = next(

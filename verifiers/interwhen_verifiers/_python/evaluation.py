@@ -83,7 +83,7 @@ def _split(text: str) -> list[tuple[str, str]]:
 
 def compared(want: str, value: Any, shown: str, printed: str) -> Literal["held", "unclear"] | tuple[str, str]:
     # `value` is the result, `shown` is its `repr`, and `printed` is what the example printed. Numbers are equal up to
-    # the decimals that `want` shows. A difference is told as the result and the expected value.
+    # the decimals that `want` shows. If they differ, the message has the result and the expected value.
     if not want:
         return "unclear"
     if _lines(printed) == _lines(want) or (value is not None and _lines(shown) == _lines(want)):
