@@ -944,7 +944,7 @@ def describe(name: str) -> VerifierReport:
     plugin = described(find(VERIFIERS, name))
     factory = load_verifier(name)
     own = own_options(factory)
-    monitors = _without_options(name)
+    monitors = _monitors_without_options(name)
     return VerifierReport(
         plugin=plugin,
         summary=_plain(inspect.getdoc(factory) or ""),
@@ -968,10 +968,10 @@ def scope_of(name: str) -> Scope:
     The constant ``SCOPE`` of its module declares it, or one of its monitors. Raises :class:`PluginError` if it is not
     installed or its import fails.
     """
-    return _scope(load_verifier(name), _without_options(name))
+    return _scope(load_verifier(name), _monitors_without_options(name))
 
 
-def _without_options(name: str) -> tuple[Monitor, ...]:
+def _monitors_without_options(name: str) -> tuple[Monitor, ...]:
     try:
         return load_monitors(name)
     except UsageError:

@@ -254,18 +254,18 @@ class Counts:
         self.reconnects += 1
 
     def came_late(self, chunk: Chunk) -> None:
-        self.late += chunk.tokens
-        self.late += max(self._missing(chunk.usage), 0)
+        self.late += chunk.tokens  # first, because `_learn_missing` counts these tokens as known
+        self.late += max(self._learn_missing(chunk.usage), 0)
 
     def audit(self, usage: Usage | None, *, ended: bool) -> None:
         # `ended`: the model has sent its finish reason.
-        missing = self._missing(usage)
+        missing = self._learn_missing(usage)
         if usage is not None and (usage.hides_reasoning or (ended and self._reasoned_unseen(usage))):
             self.hid_reasoning = True
         if missing > 0 or ended:  # before the end, the server's count may be lower because it is not up to date
             self._intake.credit(missing)
 
-    def _missing(self, usage: Usage | None) -> int:
+    def _learn_missing(self, usage: Usage | None) -> int:
         # Also stores the prompt tokens in `usage`. The result is negative if the server counted fewer tokens than we
         # did.
         if usage is None:

@@ -85,6 +85,7 @@ class Scanner:
             yield rest
 
     def skip(self, to: int) -> None:
+        # The text up to `to` is of a phase that this scanner does not see.
         self._begin(to, to)
         self.pos = to
         self._reset()

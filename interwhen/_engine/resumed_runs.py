@@ -146,6 +146,7 @@ def _count_forks(past: RebuiltRun, forks: ForkMeter) -> None:
 
 
 def _read_again(past: RebuiltRun, monitor: int, known: Claim, jobs: Jobs) -> Claim | None:
+    # The journal has only the key and the span of the claim `known`, so it is extracted again.
     source = past.sources.get(id(known))
     if source is None:
         return None

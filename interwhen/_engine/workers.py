@@ -194,7 +194,7 @@ class ProcessPool:
                 return None, WorkerProcess.refusal
             worker = await self._take()
             try:
-                answer = await self._ready(worker, target, left)
+                answer = await self._ready(worker, target)
                 if answer.failure is None:
                     now = anyio.current_time()
                     scope.deadline = now + left
@@ -228,13 +228,14 @@ class ProcessPool:
             await worker.stop()
         return WorkerProcess(self._memory)
 
-    async def _ready(self, worker: WorkerProcess, target: bytes, seconds: float) -> WorkerAnswer:
-        # Without a claim, the process only loads the verifier; `failure` then says why it cannot.
+    async def _ready(self, worker: WorkerProcess, target: bytes) -> WorkerAnswer:
+        # The caller limits the time. Without a claim, the process only loads the verifier; `failure` then says why it
+        # cannot.
         if target in worker.loaded:
             return WorkerAnswer(None, None, fit=True)
         if not worker.loaded:
             await worker.start()
-        return await worker.call(target, None, seconds)
+        return await worker.call(target, None, 0.0)
 
     def _target(self, verifier: object) -> bytes:
         entry = self._targets.get(id(verifier))

@@ -301,7 +301,7 @@ def resume(
     journaled = read_sealed(settings)
     watchers = recorded_monitors(journaled.header, journaled.path)
     if monitors is not None or rebuild_to_go_on(journaled, watchers).summary is None:
-        watchers = _watchers(journaled, monitors, trust=trust)
+        watchers = _monitors_to_resume(journaled, monitors, trust=trust)
     past = rebuild_to_go_on(journaled, watchers)
     header = journaled.header
     codes = tuple(code_digest(monitor.verifier) for monitor in watchers)
@@ -333,7 +333,9 @@ def resume(
     )
 
 
-def _watchers(journaled: Journaled, monitors: Iterable[MonitorSpec] | None, *, trust: bool) -> tuple[Monitor, ...]:
+def _monitors_to_resume(
+    journaled: Journaled, monitors: Iterable[MonitorSpec] | None, *, trust: bool
+) -> tuple[Monitor, ...]:
     if monitors is None:
         chosen = monitors_of(journaled.header.monitors, trust=trust)
         for name, why in chosen.left_out.items():

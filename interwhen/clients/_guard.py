@@ -340,7 +340,7 @@ class _Guarded:
                     value = await tool(*args, **options)
                     await self._after(call, value)
                 except Refused as refusal:
-                    return self._refused(refusal)
+                    return self._own_refusal(refusal)
                 return value
 
             return guarded
@@ -354,7 +354,7 @@ class _Guarded:
                     return self._later(call, value)
                 _loop.running().call(self._after, call, value)
             except Refused as refusal:
-                return self._refused(refusal)
+                return self._own_refusal(refusal)
             return value
 
         return guarded_plain
@@ -364,10 +364,11 @@ class _Guarded:
             value = await pending
             await self._after(call, value)
         except Refused as refusal:
-            return self._refused(refusal)
+            return self._own_refusal(refusal)
         return value
 
-    def _refused(self, refusal: Refused) -> Any:
+    def _own_refusal(self, refusal: Refused) -> Any:
+        # The refusal of another guarded tool, which this tool called, is raised again.
         if self._on_refused is None or refusal.tool != self._name:
             raise refusal
         return self._on_refused(refusal)

@@ -137,7 +137,8 @@ class SdkBody:
                 await self._run_out()
 
     async def _run_out(self) -> None:
-        # Run the nested generators of the body to their end. On a closed connection they end soon.
+        # Run the nested generators of the body to their end, which comes soon on a closed connection. `aclose()` would
+        # end only the outermost, and leave the others to the garbage collector.
         with suppress(Exception):
             while True:
                 await self._parts.__anext__()

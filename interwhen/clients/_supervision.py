@@ -186,8 +186,8 @@ def tool_format(tools: Sequence[Mapping[str, Any]]) -> Monitor:
 
 @lru_cache(maxsize=256)  # the calls of one agent offer the same tools
 def _tool_format(tools: tuple[tuple[str, tuple[str, ...]], ...]) -> Monitor:
-    required = dict(tools)
-    offered = tuple(required)
+    required_of = dict(tools)
+    offered = tuple(required_of)
 
     def extract(segment: Segment) -> Iterator[FormatClaim]:
         written = segment.written
@@ -197,7 +197,8 @@ def _tool_format(tools: tuple[tuple[str, tuple[str, ...]], ...]) -> Monitor:
                 key=written.problem, span=segment.span, call=unread, required=(), offered=(), problem=written.problem
             )
         for call in segment.calls:
-            needs = required.get(call.name) if required else ()
+            # `None`: there is no such tool. If no tools are offered at all, only the JSON is checked.
+            needs = required_of.get(call.name) if required_of else ()
             key = msgspec.json.encode((call.kind, call.name, call.arguments, needs, offered)).decode()
             yield FormatClaim(key=key, span=segment.span, call=call, required=needs, offered=offered)
 

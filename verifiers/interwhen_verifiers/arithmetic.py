@@ -398,12 +398,13 @@ def _is_false(chain: Chain, problem: Problem | None = None, setting: Setting = P
     for relation, (left, right) in zip(chain.links, pairwise(chain.sides), strict=True):
         match compare(left, right, relation=relation, doubt=chain.doubt, setting=setting, rounding="shown-digits"):
             case Differs(value=value):
-                if problem is None or not _explained(problem, left, right, value, frozenset()):
+                if problem is None or not _why_may_be_meant(problem, left, right, value, frozenset()):
                     return True
     return False
 
 
-def _explained(problem: Problem, left: Side, right: Side, value: Value, around: frozenset[Value]) -> str:
+def _why_may_be_meant(problem: Problem, left: Side, right: Side, value: Value, around: frozenset[Value]) -> str:
+    # Why a false equation may be meant as it is; empty if not. One of the numbers `around` it may be a modulus.
     return doubt_of_prompt(problem, left, right) or other_arithmetic(
         left.node, right.node, value, exact(right.node), around
     )
@@ -606,7 +607,7 @@ def _judge(claim: Equation, problem: Problem, rounding: Rounding) -> Verdict:
             case Differs() if all(bare(side.node) for side in claim.sides):
                 unclear = unclear or "two plain numbers are equated"
             case Differs(value=value):
-                why = _explained(problem, left, right, value, claim.around)
+                why = _why_may_be_meant(problem, left, right, value, claim.around)
                 if not why:
                     return _violation(claim, index, value, rounding)
                 unclear = unclear or why

@@ -201,7 +201,7 @@ def _asking(opener: Callable[[], Model], criterion: str, seconds: float) -> Func
         once = reply is not None and at >= 0 and claim.text.find(reply.quote, at + 1) < 0
         where = Span(at, at + len(reply.quote)) if once and reply is not None else None
         if reply is not None and reply.verdict == "wrong" and where is None:
-            return Unknown(f"{OPINION}: it objects to words that are not in the text: {reply.why[:_WHY]}")
+            return Unknown(f"{OPINION}: it objects to words that are not in the text exactly once: {reply.why[:_WHY]}")
         return _verdict(reply, where)
 
     decorate: Callable[[Callable[..., Awaitable[Verdict]]], FunctionVerifier] = verifier(

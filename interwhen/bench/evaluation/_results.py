@@ -262,6 +262,7 @@ class Results:
             _append(self._spending, b"".join(msgspec.json.encode(line) + b"\n" for line in lines), self.place)
 
     def _shard(self, number: int) -> _Shard:
+        # Opens and locks the file if it is not open: `UsageError` as `_Shard` raises it.
         shard = self._open.get(number)
         if shard is None:
             shard = self._open[number] = _Shard(self.place / shard_name(number))

@@ -134,14 +134,14 @@ def _asked(tokens: list[Token]) -> Node | None:
 
 def doubt_of_prompt(problem: Problem, left: Side, right: Side) -> str:
     # A riddle gives signs other meanings. So the prompt may state the equation itself, or two or more false ones.
-    given = _false_equations(problem.text[-MAX_QUESTION:])
+    given = _false_in_prompt(problem.text[-MAX_QUESTION:])
     if _spelled(left, right) in given:
         return "it stands in the prompt, too"
     return "the operation may be defined in the prompt" if len(given) > 1 else ""
 
 
 @lru_cache(maxsize=4)
-def _false_equations(text: str) -> frozenset[str]:
+def _false_in_prompt(text: str) -> frozenset[str]:
     return frozenset(
         _spelled(left, right)
         for line in text.split("\n")

@@ -146,7 +146,7 @@ def _out_of_bounds(leaf: Leaf, value: float) -> str:
     schema = leaf.schema
     for word, fails in _BOUNDS.items():
         bound = schema.get(word)
-        if _whole(bound) and fails(value, bound):
+        if _is_number(bound) and fails(value, bound):
             return f"{value!r:.40} breaks {word} {bound}"
     return ""
 
@@ -159,9 +159,9 @@ def string_so_far(text: str, length: int, *, complete: bool) -> Test:
 
     def test(leaf: Leaf) -> str:
         longest, shortest = leaf.schema.get("maxLength"), leaf.schema.get("minLength")
-        if _whole(longest) and length > longest:
+        if _is_number(longest) and length > longest:
             return f"this string is longer than maxLength {longest}"
-        if complete and _whole(shortest) and length < shortest:
+        if complete and _is_number(shortest) and length < shortest:
             return f"this string is shorter than minLength {shortest}"
         if leaf.options is None:
             return ""
@@ -195,9 +195,10 @@ def key_so_far(text: str, length: int, *, complete: bool) -> Test:
 
 
 def one_more(word: str, count: int) -> Test:
+    # `count` includes the entry that begins at this place.
     def test(leaf: Leaf) -> str:
         most = leaf.schema.get(word)
-        return f"there are more than {word} {most}" if _whole(most) and count > most else ""
+        return f"there are more than {word} {most}" if _is_number(most) and count > most else ""
 
     return test
 
@@ -210,7 +211,7 @@ def closed_object(has: Callable[[str], bool], count: int) -> Test:
         )
         if missing:
             return f"the object ends without {', '.join(repr(name) for name in missing[:3])}"
-        return f"there are fewer than minProperties {fewest}" if _whole(fewest) and count < fewest else ""
+        return f"there are fewer than minProperties {fewest}" if _is_number(fewest) and count < fewest else ""
 
     return test
 
@@ -218,7 +219,7 @@ def closed_object(has: Callable[[str], bool], count: int) -> Test:
 def closed_array(count: int) -> Test:
     def test(leaf: Leaf) -> str:
         fewest = leaf.schema.get("minItems")
-        return f"there are fewer than minItems {fewest}" if _whole(fewest) and count < fewest else ""
+        return f"there are fewer than minItems {fewest}" if _is_number(fewest) and count < fewest else ""
 
     return test
 
@@ -269,7 +270,7 @@ def _names(schema: Mapping[str, Any]) -> set[str]:
     return set(properties) if isinstance(properties, Mapping) else set()
 
 
-def _whole(value: Any) -> TypeGuard[float]:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

@@ -447,7 +447,7 @@ def read_line(line: str, puzzle: NumberPuzzle, *, answering: bool) -> Said | Non
         step = _step(line, equation[0])
         if step is None or step.listed is not None or len(step.equation.sides[0].numbers) == 2:
             return step
-        return _alone(step, puzzle) if answering else None
+        return _answer_if_complete(step, puzzle) if answering else None
     if not answering:
         return None
     final = _final(line, len(line) - len(line.lstrip()), len(line.rstrip()), announced=False)
@@ -512,7 +512,8 @@ def _fraction(text: str) -> Fraction:
     return Fraction(above) / int(below) if below and int(below) else Fraction(above)
 
 
-def _alone(step: CalculationStep, puzzle: NumberPuzzle) -> Said:
+def _answer_if_complete(step: CalculationStep, puzzle: NumberPuzzle) -> Said:
+    # In the answer, an equation alone on its line is the answer if it uses enough numbers and makes the target.
     sides = step.equation.sides
     if sides[-1].value == puzzle.target and len(sides[0].numbers) >= len(puzzle.numbers):
         return ExpressionAnswer(step.start, step.end, sides)
