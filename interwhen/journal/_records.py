@@ -214,7 +214,7 @@ class EndRecord(msgspec.Struct, frozen=True, array_like=True, tag="ending"):
 
 
 class OutlineRecord(msgspec.Struct, frozen=True, array_like=True, tag="outline"):
-    """What is new in the timeline, as JSON: :class:`~interwhen.journal._timeline.Notes`."""
+    """What is new in the timeline, as JSON: :class:`~interwhen.journal._timeline.RunNotes`."""
 
     # A redacted journal has these records instead of text and facts.
 

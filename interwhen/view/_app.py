@@ -50,6 +50,23 @@ _HEADERS = {
 }
 
 
+class _Followed(StreamingResponse):
+    media_type = "text/event-stream"
+
+    def __init__(self, server: PageServer, parts: AsyncIterator[bytes]) -> None:
+        super().__init__(parts, headers={**_HEADERS, "x-accel-buffering": "no"})
+        self._server = server
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # The generator begins after the head was sent. Requests that arrive together
+        # would all pass the limit by then.
+        self._server.live += 1
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._server.live -= 1
+
+
 class PageServer:
     """Serves the page that shows the runs in *folder*. The function *guard* refuses requests that are not allowed."""
 
@@ -69,7 +86,7 @@ class PageServer:
         self._guard = guard
         self._verify = verify
         self._closing = closing
-        self._live = 0
+        self.live = 0
         self._any_monitor = any_monitor
         self._given = frozenset(given)
         self._rechecking = CapacityLimiter(1)
@@ -145,43 +162,37 @@ class PageServer:
             return _no_run()
         given = request.headers.get("last-event-id") or request.query_params.get("from", "0")
         begin = int(given) if re.fullmatch(r"\d{1,15}", given) else 0
-        if self._live >= _MOST_LIVE:
+        if self.live >= _MOST_LIVE:
             return _error(503, f"at most {_MOST_LIVE} runs may be followed at one time: close another page")
-        return StreamingResponse(
-            self._parts(path, begin), media_type="text/event-stream", headers={**_HEADERS, "x-accel-buffering": "no"}
-        )
+        return _Followed(self, self._parts(path, begin))
 
     async def _parts(self, path: Path, begin: int) -> AsyncIterator[bytes]:
         # The id of a `part` event is the record offset after its part. If no record ends at `begin`, the whole run is
         # sent. The event `over` comes at the end of the run, or with an error.
-        self._live += 1
-        try:
-            growing = self._folder.growing(path)
-            mark: PartMark | None = None
-            quiet = 0.0
-            yield b"retry: 500\n\n"
-            while not self._closing():
-                try:
-                    if mark is None:
-                        # If the file is another one than the page knows, the page gets all of it.
-                        mark = await anyio.to_thread.run_sync(growing.mark, begin) or PartMark()
-                    part = await anyio.to_thread.run_sync(growing.part, mark)
-                except (InterwhenError, OSError) as error:
-                    yield b"event: over\ndata: %b\n\n" % msgspec.json.encode(str(error))
-                    return
-                if part is not None:
-                    quiet = 0.0
-                    yield b"id: %d\nevent: part\ndata: %b\n\n" % (mark.offset, part)
-                elif growing.is_over(mark):
-                    yield b"event: over\ndata: {}\n\n"
-                    return
-                elif quiet >= _KEEP_ALIVE_SECONDS:
-                    quiet = 0.0
-                    yield b": nothing new\n\n"
-                await anyio.sleep(_LOOK_SECONDS)
-                quiet += _LOOK_SECONDS
-        finally:
-            self._live -= 1
+        growing = self._folder.growing(path)
+        mark: PartMark | None = None
+        quiet = 0.0
+        yield b"retry: 500\n\n"
+        while not self._closing():
+            try:
+                if mark is None:
+                    # If the file is another one than the page knows, the page gets all of it.
+                    mark = await anyio.to_thread.run_sync(growing.mark, begin) or PartMark()
+                part = await anyio.to_thread.run_sync(growing.part, mark)
+            except (InterwhenError, OSError) as error:
+                yield b"event: over\ndata: %b\n\n" % msgspec.json.encode(str(error))
+                return
+            if part is not None:
+                quiet = 0.0
+                yield b"id: %d\nevent: part\ndata: %b\n\n" % (mark.offset, part)
+            elif growing.is_over(mark):
+                yield b"event: over\ndata: {}\n\n"
+                return
+            elif quiet >= _KEEP_ALIVE_SECONDS:
+                quiet = 0.0
+                yield b": nothing new\n\n"
+            await anyio.sleep(_LOOK_SECONDS)
+            quiet += _LOOK_SECONDS
 
     async def _check(self, request: Request) -> Response:
         return await self._command(

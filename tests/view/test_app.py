@@ -3,11 +3,13 @@
 import json
 from base64 import b64encode
 
+import anyio
 import httpx2
 import pytest
 from interwhen.journal import _rebuilt_run
 from interwhen.journal._files import frames
 from interwhen.journal._records import SealRecord, decode
+from interwhen.view import _app
 from interwhen.view._app import PageServer, gateway_pages, loopback_only, with_key
 from interwhen.view._runs import RunFolder, run_id
 from interwhen.view._server import local_app
@@ -128,6 +130,24 @@ async def test_page_reads_journal_once_for_opening_and_following(folder, monkeyp
             assert "event: over" in rest.text
             assert "event: part" not in rest.text
     assert len(payloads) == len(list(frames(path.read_bytes(), str(path))))
+
+
+@pytest.mark.anyio
+async def test_requests_arriving_together_keep_the_limit(folder, monkeypatch):
+    monkeypatch.setattr(_app, "_MOST_LIVE", 2)
+    statuses = []
+
+    async def follow(http):
+        answer = await http.get(f"/runs/{run_id(folder / 'repaired.journal')}/live")
+        statuses.append(answer.status_code)
+
+    async with client(pages(folder)) as http:
+        async with anyio.create_task_group() as group:
+            for _ in range(5):
+                group.start_soon(follow, http)
+        assert sorted(statuses) == [200, 200, 503, 503, 503]
+        await follow(http)
+    assert statuses[-1] == 200
 
 
 def middle_of(path, data):
