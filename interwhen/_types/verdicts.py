@@ -160,7 +160,9 @@ def read_on_error(text: str) -> OnError:
         case ["retry", times, ("open" | "closed") as then] if _is_count(times):
             return Retry(int(times), then)
         case _:
-            raise UsageError(f"on_error must be open, closed, retry, retry:2 or retry:2:closed, got {text!r:.200}")
+            raise UsageError(
+                f"on_error must be open, closed, retry, retry:2 or retry:2:closed, got {text!r:.200}: write one of them"
+            )
 
 
 def _is_count(text: str) -> bool:

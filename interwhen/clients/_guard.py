@@ -66,7 +66,7 @@ class Signature:
             if each not in parameters and not open_ended:
                 raise UsageError(
                     f"guard(context=...) must name parameters of {name}, which are "
-                    f"{', '.join(parameters) or 'none'}, got {each!r:.80}"
+                    f"{', '.join(parameters) or 'none'}, got {each!r:.80}: correct the name"
                 )
         self._hidden = frozenset(context) | _own(tool, self._signature)
         for each, parameter in parameters.items():

@@ -78,7 +78,8 @@ class CallSlots:
         limits = self._limits
         if self.waiting >= limits.waiting:
             raise too_many(
-                f"at most {limits.concurrent} calls may be served and {limits.waiting} wait at one time, got one more"
+                f"at most {limits.concurrent} calls may be served and {limits.waiting} wait at one time, got one "
+                "more; try again later"
             )
         self.waiting += 1
         try:

@@ -75,7 +75,7 @@ class _Parameters:
         self.names = set(given)
 
 
-async def test_a_rebuilt_core_gets_each_parameter_of_a_live_one(path, monkeypatch):
+async def test_rebuilt_core_gets_each_parameter_of_live_one(path, monkeypatch):
     await recorded(KINDS["repairs"], path)
     header = read_journal(path).header
     assert core_of(header, [watch()], _Parameters).names == PARAMETERS

@@ -171,7 +171,9 @@ def _checker(
     if argv and not any("{file}" in part for part in argv):
         raise UsageError(f"command: argv must contain the file as {{file}}, got {argv!r}; write {{file}} in its place")
     if file and ("/" in file or file.startswith(".") or "\0" in file):
-        raise UsageError(f"command: file must be a file name without a folder, got {file!r}")
+        raise UsageError(
+            f"command: file must be a file name without a folder, got {file!r}; write its name alone, and no dot first"
+        )
     changes: dict[str, object] = {"steps": (argv,)} if argv else {}
     if languages is not None:
         changes["languages"] = frozenset(language.lower() for language in languages)

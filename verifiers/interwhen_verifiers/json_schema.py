@@ -378,7 +378,8 @@ def _calls_monitor(
     named = read_schema(_loaded(tools))
     if not isinstance(named, dict) or not named:
         raise UsageError(
-            f"json_schema: tools must be a mapping of names to schemas that is not empty, got {tools!r:.100}"
+            f"json_schema: tools must be a mapping of names to schemas that is not empty, got "
+            f"{tools!r:.100}; give each tool a schema"
         )
     judges = {name: Judge(read_schema(inner), remote) for name, inner in named.items()}
     return Monitor(

@@ -180,7 +180,8 @@ class Results:
             _mend(self._spending)
         except OSError as error:
             raise UsageError(
-                f"--out must be a folder that can be written, got {str(self.place)!r} ({error})"
+                f"--out must be a folder that can be written, got {str(self.place)!r} ({error}): name "
+                "another, or correct its permissions"
             ) from error
         return self
 
