@@ -1,6 +1,5 @@
-"""The checks of a run, from a complete segment to the verdicts on its claims.
+"""The checks of a run. Start reading at :class:`CheckTable`.
 
-:class:`CheckTable` owns the open segments, jobs, verdicts and records. Start reading there.
 Why a failing verifier is suspended: docs/decisions/failures.md.
 """
 
@@ -41,7 +40,6 @@ from interwhen._types.verdicts import (
 UNREAD = Judged(Unknown("this looks like a claim, and it could not be read"))
 """The outcome for text that a recognizer found and no claim covers."""
 TORN = Judged(Unknown("the text was cut here in the middle of a line"))
-"""The outcome for claims in a line that a cut ended early."""
 
 Question: TypeAlias = tuple[int, str, str]
 """Identifies a check, so that equal claims share a verdict: the verifier's number, the claim's key, the claim's text.
@@ -53,17 +51,15 @@ class OpenSegment(msgspec.Struct, eq=False):
 
     span: Span
     pending: int = 1
-    """The number of its checks that have not ended. The extraction of its claims counts as one check."""
+    """The extraction of the claims counts as one check."""
     clear: bool = True
     """Whether each check that has ended so far passed, or its claim is in reasoning that feedback answers."""
     certain: int | None = None
     """For a segment that the model has not finished: the offset up to which its words are certain. ``None``: the
     segment is complete."""
     torn: int | None = None
-    """The start of the last line, if a cut ended that line in the middle; ``None``: the line is complete. Claims in a
-    torn line are not checked."""
+    """As in :class:`Due`, like ``tears``. Claims in a torn line are not checked."""
     tears: tuple[Span, ...] = ()
-    """Earlier lines that a cut ended in the middle. Claims that end in them are not checked either."""
 
     def is_torn_at(self, span: Span) -> bool:
         if self.torn is not None and span.end > self.torn:
@@ -96,21 +92,17 @@ class Job(msgspec.Struct, eq=False):
     """Work that the engine does for the core: one extraction, or one check that all equal claims share."""
 
     number: int
-    """Identifies the job in orders and facts."""
     monitor: int
-    """The number of the monitor that needs it; for a check, of the first such monitor."""
+    """For a check, the first of the monitors that need it."""
     segment: Segment
     home: OpenSegment
-    """The state of *segment*."""
     refs: list[PendingRef] | None = None
     """The claims that wait for the verdict; ``None`` for an extraction. Empty if a cut removed all of them and the
     verdict is still wanted."""
     question: Question | None = None
-    """Identifies the check among equal claims; ``None`` for an extraction."""
+    """``None`` for an extraction."""
     tries: int = 1
-    """How often the job has been ordered."""
     seconds: float = 0.0
-    """The total time of the tries that have ended."""
 
     def retry(self, seconds: float) -> None:
         self.tries += 1
@@ -121,8 +113,6 @@ class Job(msgspec.Struct, eq=False):
 
 
 class _Answer(NamedTuple):
-    """The known answer to a question: the verdict, and the hash of the claim's text."""
-
     outcome: Judged
     text_sha256: str
     code_sha256: str | None = None
@@ -130,7 +120,7 @@ class _Answer(NamedTuple):
 
 
 class _Judge(NamedTuple):
-    """What judges the claims of a monitor: its name, then the fields of :class:`CheckRecord`."""
+    """What judges the claims of a monitor."""
 
     monitor: str
     verifier: str
@@ -140,7 +130,7 @@ class _Judge(NamedTuple):
 
 
 class _Loss(NamedTuple):
-    """The claims that one job lost because their segments were removed, and whether the job itself was dropped."""
+    """The claims that one job lost because their segments were removed."""
 
     job: int
     refs: tuple[PendingRef, ...]
@@ -161,11 +151,9 @@ class _MonitorSegments:
         # A list for each segment, not a dict by claim: a long run has a segment for each line, and a list needs a third
         # of the memory.
         self._records: defaultdict[Span, list[CheckRecord]] = defaultdict(list)
-        """The records of each segment. Of records with the same key and span of a claim, the last one counts."""
+        """Of records with the same key and span of a claim, the last one counts."""
         self.mentions: dict[Span, tuple[Mention, ...]] = {}
-        """The numbers of each segment that the recognizer found."""
         self.open: dict[Span, OpenSegment] = {}
-        """Segments with checks that have not ended, in the order in which they were opened."""
 
     def has(self, span: Span) -> bool:
         return bool(self._opened) and self._opened[-1] == span
@@ -256,17 +244,15 @@ class CheckTable:
         self.jobs: dict[int, Job] = {}
         """The jobs that have not ended, by number."""
         self.forks = 0
-        """The number of forks ordered so far."""
         self.changed = True
-        """Whether a check of the watched monitor has begun or ended, or text was cut or forgiven, since
-        :meth:`watch`."""
+        """As in :class:`~interwhen._core.release.OpenChecks`."""
         self._monitors = monitors
         self._transcript = transcript
         self._violations = violations
         self._budgets = budgets
         self._events = events
         self._breakers = [Breaker(budgets.failures) for _ in monitors]
-        """The breakers, by the number of the verifier. Monitors with the same verifier and ``prepare`` share one."""
+        """By the number of the verifier, which several monitors may share."""
         self._looks: list[tuple[int, Span]] = []
         """The unfinished segments that were read while the model was silent, each with its monitor's number."""
         self._segments = [_MonitorSegments() for _ in monitors]
@@ -337,11 +323,7 @@ class CheckTable:
         return orders, skipped
 
     def look(self, dues: Iterable[tuple[Due, int]]) -> list[Order]:
-        """Return the orders to extract claims from unfinished segments, which the model may still continue.
-
-        *dues* holds each segment with the offset up to which its words are certain. Monitors that extract by a fork, or
-        need not run, are left out. :meth:`withdraw` forgets these checks.
-        """
+        """Order extractions from unfinished segments, each with the offset up to which its words are certain."""
         orders: list[Order] = []
         for due, certain in dues:
             span = due.segment.span
@@ -355,10 +337,7 @@ class CheckTable:
         return orders
 
     def restore_claims(self, number: int, read: Callable[[int, Claim], Claim | None]) -> None:
-        """Replace the claims of job *number*, which have only key and span, by the full claims that *read* returns.
-
-        *read* gets the number of the monitor and the claim. A claim for which it returns ``None`` stays as it is.
-        """
+        """Replace the claims of job *number*, which have only key and span, by the full claims that *read* returns."""
         for ref in self.jobs[number].refs or ():
             ref.restore_claim(read)
 
@@ -380,10 +359,7 @@ class CheckTable:
         )
 
     def forgive(self, span: Span) -> None:
-        """Treat the ended checks of every monitor in *span* as passed, so that the frontier can pass this text.
-
-        *span* is refuted reasoning that feedback in the trace answers.
-        """
+        """Treat the ended checks in *span*, reasoning that feedback answers, as passed: the frontier may pass it."""
         self.changed = True
         for segments in self._segments:
             segments.forgive(span)
@@ -430,10 +406,7 @@ class CheckTable:
         return orders
 
     def settled(self, number: int, outcome: Outcome, seconds: float) -> list[Order]:
-        """Process the *outcome* of job *number*: a check, or an extraction that failed. Return the orders that follow.
-
-        *seconds* is the time that the job has taken. Jobs that were closed before are ignored.
-        """
+        """Process the *outcome* of job *number*: a check, or an extraction that failed."""
         job = self.jobs.get(number)
         if job is None:
             return []
@@ -844,13 +817,9 @@ class Breaker(msgspec.Struct):
     limit: int | None
     """The number of failures in a row that opens the breaker; ``None``: it never opens."""
     failures: int = 0
-    """The number of failures in a row so far."""
     is_open: bool = False
-    """Whether checks are skipped, except one from time to time."""
     _skipped: int = 0
-    """The number of checks skipped since the last trial."""
     _wait: int = FIRST_TRIAL
-    """How many checks are skipped before the next trial."""
 
     def admits(self) -> bool:
         if not self.is_open:

@@ -1,7 +1,6 @@
-"""The pure core of a run: it takes facts, returns orders, and queues events.
+"""The state machine of a run. It does no I/O: the same facts in the same order give the same orders and events.
 
-It does no I/O, as in h11. The same facts in the same order give the same orders and events. The core is mutable,
-because copying the trace for each token would take quadratic time.
+It is mutable, because copying the trace for each token would take quadratic time.
 """
 
 from __future__ import annotations
@@ -78,9 +77,7 @@ class RemedyPace(msgspec.Struct):
     # A remedy makes progress if it cuts the trace at a greater offset than all remedies before it.
 
     _farthest: int = -1
-    """The greatest offset of a cut so far; -1 before the first remedy."""
     _in_vain: int = 0
-    """The number of remedies without progress since the last one that made progress."""
 
     def after(self, cut: int) -> float:
         if cut > self._farthest:
@@ -111,7 +108,7 @@ class Window:
         self._prompt: int | None = None
         limits = [limit for limit in (None if max_tokens is None else max_tokens + OVERRUN, context) if limit]
         self.ceiling: float = min(limits, default=float("inf"))
-        """If the trace has more tokens than this, we close the stream. Infinite without a limit."""
+        """If the trace has more tokens than this, we close the stream."""
 
     def learn(self, usage: Usage | None, requests: int) -> None:
         if requests == 1 and usage is not None and usage.prompt_tokens is not None:
@@ -157,17 +154,15 @@ class PromptCounts:
         self._last = 0
         """The count of the last counted request."""
         self._last_size = 0
-        """The size of the last counted request."""
         self._counted = 0
         self._uncounted = 0
-        """The number of requests without a count; the current one may be among them."""
+        """The number of requests without a count."""
         self._uncounted_size = 0
         self._requests = 0
         self.fresh: float | None = None
         """The share of the last request after the first one that the server did not take from its cache. ``None``: the
         server has not reported any, and most servers that report none have a cache."""
         self._error = 0
-        """What the estimate of a request must be corrected by: the count of the last counted request minus its size."""
 
     def opened(self, kept: int, inserted_bytes: int) -> None:
         self._size = self._size_of(kept, inserted_bytes)
@@ -285,7 +280,7 @@ class Counts:
 WRITTEN_AS_TEXT = (
     "the request gave the tools in a field, and the model wrote a call as text, which is no tool call of the API"
 )
-"""The beginning of the reason for a call that the model wrote as text, although the tools were given in a field."""
+"""The beginning of the ``why`` of an :class:`UnverifiedReason`."""
 
 State = Literal["opening", "joining", "streaming", "deciding", "draining", "done"]
 """``opening``: a request was ordered. ``joining``: the model writes the beginning of an extra turn, which may repeat
@@ -356,12 +351,8 @@ class Core:
     ) -> None:
         """Create the state of a new run. Raises :class:`~interwhen.UsageError` if the trigger of a monitor is invalid.
 
-        *think_tags* are the tags around the reasoning in the text, and *starts_in* is the phase of the first text.
-        *max_tokens* is the caller's limit of generated tokens, which our text uses up, too, if *counts_own_text*.
-        *context_tokens* is the size of the model's context window, and *prompt_bytes* that of the prompt. *offer* is
-        what the request says about tool calls. *resume* is how the model continues text, if it is known. *min_coverage*
-        is the share of the text, 0 to 1, that passed claims must cover for ``verified``. *codes* has the hash of the
-        source file of each monitor's verifier, and *options* the hash of each monitor's options.
+        *min_coverage* is the share of the text, 0 to 1, that passed claims must cover for ``verified``. *codes* and
+        *options* have one hash for each monitor: of the source file of its verifier, and of its options.
         """
         monitors = self.monitors = tuple(monitors)
         self.budgets = budgets or Budgets()
@@ -371,7 +362,7 @@ class Core:
         self.think_tags = think_tags
         self.starts_in: Phase = starts_in
         self.events: deque[Event] = deque()
-        """Events for the reader, oldest first. The engine removes them when the reader takes them."""
+        """The engine removes them when the reader takes them."""
         self.state: State = "opening"
         # Each of these objects owns its part of the state. The core calls their methods, and never sets their fields.
         eager = any(monitor.delivery in GATING for monitor in monitors)
@@ -389,11 +380,10 @@ class Core:
         self._tools_in_field = offer.in_field
         self._pace = RemedyPace()
         self._finish_reason: FinishReason | None = None
-        """Why the model stopped; ``None``: it has sent no finish reason."""
         self._unchecked_from: int | None = None
         """The frontier when supervision was switched off; ``None``: it was not switched off."""
         self._resume: ResumeWay | None = None
-        """How the last resumed request gave the text so far to the model; ``None``: there was no such request."""
+        """How the last resumed request gave the text to the model."""
         self._upstream_status: int | None = None
         """The HTTP status of the last error of the server, if no request was accepted after it."""
         self._was_shown = False
@@ -403,7 +393,7 @@ class Core:
         self._has_trackers = any(tracks(monitor.extractor) for monitor in monitors)
         self._frontier_is_due = False
         self._turn_start: TurnStart | None = None
-        """The beginning of an extra turn; ``None`` unless the state is ``joining``."""
+        """``None`` unless the state is ``joining``."""
         self._refuted_line = ""
         """The whole line in which the last repair was written, as the model had written it."""
         self.released = 0
@@ -808,10 +798,7 @@ class Core:
         return self.window.is_exceeded(standing + len(todo.insert.encode(errors="replace")))
 
     def _write(self, todo: RemedyPlan, refused: tuple[ToolCall, ...]) -> Iterable[Due]:
-        """Write the text of the remedy *todo* at the end of the trace, and return the segments that this completes.
-
-        *refused* are the tool calls that the remedy has cut.
-        """
+        """Write the text of *todo*, whose cut removed the calls *refused*. Return the segments that this completes."""
         if todo.ask:
             return self.intake.conclude(todo.insert, todo.ask, torn=todo.torn)
         if refused and todo.insert:
@@ -881,10 +868,7 @@ class Core:
         self._finish_if_settled()
 
     def _hold_back(self, monitor: int) -> None:
-        """From now on, show text only after the checks of monitors that interrupt, because refuted text was shown.
-
-        *monitor* is the number of the monitor that refuted it.
-        """
+        """From now on, show text only after its checks, since *monitor* refuted text that was shown."""
         self.gates.hold_back(monitor)
         self.intake.scan_always()
         self._live = False

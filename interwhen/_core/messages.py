@@ -38,7 +38,7 @@ class ToolOffer(msgspec.Struct, frozen=True):
     react: bool = False
     """Whether the prompt asks for ``Action:`` lines."""
     code: tuple[tuple[str, str], ...] = ()
-    """The tags around code, as opening and closing tag, if the prompt is that of an agent that writes code."""
+    """The pairs of tags around code, if the prompt is that of an agent that writes code."""
 
 
 NO_OFFER = ToolOffer()
@@ -48,14 +48,12 @@ NO_OFFER = ToolOffer()
 
 
 class Opened(msgspec.Struct, frozen=True, tag=True, gc=False, omit_defaults=True):
-    """The model accepted the last request. ``resume`` says how it continues the text; ``None``: there was no text."""
+    """The model accepted the last request. ``resume`` is ``None`` if there was no text to continue."""
 
     resume: ResumeMode | None
     reason: str = ""
-    """Why the text is continued in this way."""
     reasoning: Literal["field", "tags"] | None = None
-    """For ``prefill``: where the request had the kept reasoning, in a ``field`` of the message or between ``tags`` in
-    its content; ``None``: neither."""
+    """``reason`` and ``reasoning`` are as in :class:`ResumeWay`."""
     seconds: float = 0.0
     """The time from the request to its acceptance. The core ignores it."""
 
@@ -77,12 +75,10 @@ class Broken(msgspec.Struct, frozen=True, tag=True, gc=False, omit_defaults=True
     """Whether such a request failed before it brought text, and the reader has seen text of the run. Without another
     try, the run then ends as ``abstained``."""
     status: int | None = None
-    """The HTTP status of the server's error; ``None``: there was none."""
+    """The HTTP status of the server's error."""
 
 
 class Extracted(msgspec.Struct, frozen=True, tag=True, gc=False, omit_defaults=True):
-    """The extraction of job number ``job`` ended with ``claims``."""
-
     job: int
     claims: tuple[Claim, ...]
     seconds: float = 0.0
@@ -92,10 +88,8 @@ class Extracted(msgspec.Struct, frozen=True, tag=True, gc=False, omit_defaults=T
     unread: tuple[Span, ...] = ()
     """Spans that the monitor's recognizer found and that no claim covers."""
     mentions: tuple[Mention, ...] = ()
-    """The numbers that the recognizer found."""
     queued: float = 0.0
-    """For a fork: the part of ``seconds`` before the model was asked; all of it if the local parser answered. The core
-    ignores it."""
+    """As in :class:`Settled`; all of ``seconds`` if the local parser answered."""
     worker: str = ""
     """Who found the claims of a fork: ``model`` or ``local``. Empty: it is no fork, or neither was asked."""
 
@@ -106,7 +100,6 @@ class Settled(msgspec.Struct, frozen=True, tag=True, gc=False, omit_defaults=Tru
     job: int
     outcome: Outcome
     seconds: float = 0.0
-    """The time that the job took."""
     queued: float = 0.0
     """The part of ``seconds`` before the check began in its worker, or before the model of a fork was asked. The core
     ignores it."""
@@ -147,8 +140,10 @@ class SwitchedOff(msgspec.Struct, frozen=True, tag=True, gc=False):
 
 
 Rare: TypeAlias = Opened | Ended | Broken | Extracted | Settled | OutOfTime | Idle | Abandoned | Resumed | SwitchedOff
-"""All facts except chunks."""
 Fact: TypeAlias = Chunk | Rare
+
+
+# Orders.
 
 
 class Open(msgspec.Struct, frozen=True, gc=False):
@@ -179,12 +174,10 @@ class Splice(msgspec.Struct, frozen=True, gc=False):
 
 
 class Close(msgspec.Struct, frozen=True, gc=False):
-    """Close the stream at once, for example because a violation was found or the run ends."""
+    """Close the stream at once."""
 
 
 class Extract(msgspec.Struct, frozen=True, gc=False):
-    """Extract the claims of *segment* for monitor number *monitor*."""
-
     # For a fork, `pieces` is the trace after which the question of the fork is asked.
 
     job: int
@@ -194,15 +187,13 @@ class Extract(msgspec.Struct, frozen=True, gc=False):
 
 
 class Check(msgspec.Struct, frozen=True, gc=False):
-    """Check *claim* with the verifier of monitor number *monitor*."""
-
     job: int
     monitor: int
     claim: Claim
     after: float = 0.0
     """Seconds to wait before the check, if an earlier try failed."""
     segment: Segment | None = None
-    """The segment of the claim. The engine needs it to read a repaired text again."""
+    """The engine needs it to read a repaired text again."""
 
 
 class Suspend(msgspec.Struct, frozen=True, gc=False):
@@ -229,48 +220,38 @@ class Invalidate(msgspec.Struct, frozen=True, gc=False):
 
 
 class RunSummary(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """The part of the result that the core knows. The engine adds the tokens of forks, the times and the model name."""
+    """The part of the result that the core knows. The engine adds the tokens of forks, the times and the model name.
+
+    Fields without a docstring are those of the result and of its :class:`~interwhen._types.ledger.Ledger`.
+    """
 
     status: Status
     text: str
     reasoning: str
     answer: str
     finish_reason: FinishReason | None
-    """Why the model stopped; ``None``: the run ended before the model did, or cut the end of the model's text."""
     checks: tuple[CheckRecord, ...]
     violations: tuple[ViolationRecord, ...]
     insertions: tuple[Insertion, ...]
     resume: ResumeWay | None
-    """How the last resumed request gave the text so far to the model; ``None``: there was no such request."""
     unverified_reasons: tuple[UnverifiedReason, ...]
     certificate: Certificate | None
-    """The certificate of the text; ``None`` unless the status is ``verified``."""
     reason: str
     """Why the run ended; empty if the model ended its text and no check ended the run."""
     hidden_reasoning: bool
-    """Whether the model seems to have produced reasoning that the server did not send."""
     kept: int
-    """The tokens of the model that are in the trace."""
     discarded: int
-    """The tokens that cuts have removed, and the late ones."""
     late: int
-    """The tokens of closed streams that arrived later, or that only the server's count includes."""
     estimated_prompt_tokens: int
-    """The estimated prompt tokens of the requests that the server has not counted."""
     remedies: int
-    """The number of remedies after which the run continued."""
     reconnects: int
-    """How often the run tried again after its stream broke or its request failed."""
     forks: int
-    """The number of forks that were ordered."""
     numbers: tuple[NumberCount, ...] = ()
-    """How many numbers the monitors have checked."""
     upstream_status: int | None = None
-    """The HTTP status of the last error of the server, if no request was accepted after it; ``None``: none is known."""
 
 
 class Finish(msgspec.Struct, frozen=True, gc=False):
-    """The run has ended; ``summary`` is what the core knows for the result."""
+    """The run has ended."""
 
     summary: RunSummary
 

@@ -1,7 +1,4 @@
-"""The release rule: it says, from the outcome of a check, whether the checked text or tool call is shown.
-
-Also :class:`Gates`, which decides how much text the reader may see, and the making of the certificate.
-"""
+"""Decides which text is shown: the release rule for each check, and :class:`Gates`. Also makes the certificate."""
 
 from __future__ import annotations
 
@@ -45,7 +42,7 @@ stays. ``held``: it is not shown. ``retracted``: it was not held back, and is cu
 
 
 class ReleaseRule(NamedTuple):
-    """An entry of the release table: the fate of a text after its check (shown, held, retracted, ...)."""
+    """An entry of the release table: the fate of a text after its check."""
 
     # It is `fate`, unless the monitor's option named `option` has the value `value`: then it is `otherwise`.
 
@@ -105,11 +102,7 @@ def gates(delivery: Delivery) -> bool:
 
 
 def fate_of(kind: Kind, way: Way, *, unproven: Ending = "open", on_error: OnError = None) -> Fate:
-    """Return the fate of a text (shown, held, retracted, ...) whose check ended as *kind*.
-
-    *way* is the group of the monitor's delivery (``gating``, ``live`` or ``observe``), and *unproven* and *on_error*
-    are its options.
-    """
+    """Return the fate of a text whose check ended as *kind*. *unproven* and *on_error* are options of the monitor."""
     rule = TABLE[kind, way]
     if rule.option is None or rule.otherwise is None:
         return rule.fate
@@ -165,17 +158,17 @@ class OpenChecks(Protocol):
         ...
 
     def watch(self, monitor: int, /) -> None:
-        """Set :attr:`changed` to false. From now on, a check of monitor number *monitor*, or a cut, sets it to true."""
+        """Set :attr:`changed` to false, until a check of *monitor* or a cut sets it to true."""
         ...
 
     def first_open(self, monitor: int, /) -> int | None:
-        """Return the start of the first segment of *monitor* with open checks; ``None``: there is none."""
+        """Return the start of the first segment of *monitor* with open checks."""
         ...
 
     def first_unclear(self, monitor: int, /) -> int | None:
         """Return the start of the first segment of *monitor* whose checks have all ended, and not all passed.
 
-        A claim in reasoning that feedback answers counts as passed. ``None``: there is no such segment.
+        A claim in reasoning that feedback answers counts as passed.
         """
         ...
 
@@ -224,7 +217,6 @@ class Gates:
         """Where the incomplete segment of that monitor began then."""
         self._final = [number for number, monitor in enumerate(monitors) if monitor.delivery == "final"]
         self._piecewise = {number for number, monitor in enumerate(monitors) if _checks_pieces(monitor)}
-        """The monitors that interrupt, except those that read a whole phase and those that end the reasoning."""
         self._held_back: set[int] = set()
         """The monitors for whose checks the text waits, although they do not gate it. Empty before the first shown
         mistake."""
@@ -356,10 +348,7 @@ def unverified_reasons(
 def count_numbers(
     monitor: str, mentions: Sequence[Mention], records: Sequence[CheckRecord], refuted: Sequence[Span]
 ) -> NumberCount:
-    """Count the *mentions* of numbers that *monitor* found, and those whose values stand in no claim that passed.
-
-    *records* are the checks on the text, and *refuted* the spans of reasoning that feedback answers, which is left out.
-    """
+    """Count the *mentions* of numbers that *monitor* found, and those whose values stand in no claim that passed."""
     checked: set[str] = set()
     for record in records:
         if (
@@ -393,8 +382,7 @@ def certificate(
 ) -> Certificate:
     """Return the certificate of the text of *transcript*, for which :func:`unverified_reasons` has found no reason.
 
-    *records* are the checks on the text, and *refuted* the spans of reasoning that feedback answers. The name of the
-    model is left empty.
+    The name of the model is left empty.
     """
     good = _good(records, refuted)
     covered = _covered(good)
@@ -416,20 +404,14 @@ def certificate(
 def judges_answer(
     transcript: Transcript, records: Sequence[CheckRecord], refuted: Sequence[Span], monitors: Sequence[Monitor]
 ) -> bool:
-    """Tell whether a check that passed shows that the answer itself is right.
-
-    *records* are the checks on the text, and *refuted* the spans of reasoning that feedback answers.
-    """
+    """Tell whether a check that passed shows that the answer itself is right."""
     return any(_answers(record, transcript, monitors) for record in _good(records, refuted))
 
 
 def coverage_reason(
     transcript: Transcript, records: Sequence[CheckRecord], refuted: Sequence[Span], least: float
 ) -> tuple[UnverifiedReason, ...]:
-    """Return one reason if the claims that passed cover less of the text than *least*, a share from 0 to 1; else none.
-
-    *records* are the checks on the text, and *refuted* the spans of reasoning that feedback answers.
-    """
+    """Return a reason if the claims that passed cover less of the text than *least*, a share from 0 to 1."""
     share = _share(_covered(_good(records, refuted)), transcript.length)
     if share >= least:
         return ()

@@ -1,8 +1,8 @@
-"""Incremental scanners. Each scanner finds the segments of one trigger, however the text is split into chunks.
+"""Scanners, which find the segments of a trigger, however the text is split into chunks.
 
-A scanner continues to read the transcript where it stopped. To be able to go back, it keeps a stack of *borders*. A
-border is a pair: the start of a segment, and the trace length at which the scanner knew this start. A rewind removes
-the borders that were known only at a greater length than the trace has now, and reads the last segment again.
+To be able to go back, a scanner keeps a stack of *borders*. A border is a pair: the start of a segment, and the trace
+length at which the scanner knew this start. A rewind removes the borders that were known only at a greater length than
+the trace has now, and reads the last segment again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from interwhen._types.segments import Span, WrittenCalls
 
 
 class Scanner:
-    """The base class of the scanners, which find segments. It stores borders, and rewinds and skips text."""
+    """The base class of the scanners."""
 
     __slots__ = (
         "_borders",
@@ -50,7 +50,6 @@ class Scanner:
     """Whether a segment that is ended early would include the text directly after it."""
 
     reads_calls: bool = False
-    """Whether the segments are tool calls."""
 
     written: WrittenCalls | None = None
     """The calls in the last segment that was yielded; ``None``: the scanner does not read the calls."""
@@ -190,7 +189,6 @@ class JoinedLineScanner(Scanner):
         super().__init__()
         self._words, self._signs, self._beginnings = _joining(joins)
         self._line = 0
-        """The start of the current line."""
         self._held: Span | None = None
         """A line that has ended and is not yielded yet, because the next line may belong to it."""
         self._is_joined = False
@@ -241,10 +239,7 @@ class JoinedLineScanner(Scanner):
                 yield self._release(transcript.length + 1)
 
     def _release(self, known_at: int) -> Span:
-        """Return the held line, hold no line any more, and begin the next segment at the current line.
-
-        *known_at* is the trace length at which the line was known to be complete.
-        """
+        """Return the held line, known to be complete at trace length *known_at*, and begin the next segment."""
         held = self._held
         assert held is not None
         self._held = None
@@ -310,7 +305,7 @@ class ParagraphScanner(Scanner):
 
 
 class WholeScanner(Scanner):
-    """Makes all text of a phase one segment: the whole reasoning, or the whole answer, including feedback in it."""
+    """Makes all text of a phase one segment, including feedback in it."""
 
     # A structured tool call divides the answer: the text before it and the text after it are separate segments.
 

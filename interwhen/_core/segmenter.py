@@ -1,4 +1,4 @@
-"""The intake of a run. It adds text to the transcript, tracks the phase, and finds the segments that are complete."""
+"""The intake of a run, and the choice of a scanner for each trigger."""
 
 from __future__ import annotations
 
@@ -46,9 +46,7 @@ class SharedScanner(NamedTuple):
 
     scanner: Scanner
     phase: PhaseFilter
-    """The phase of the text that these monitors read, or ``both``."""
     monitors: tuple[int, ...]
-    """The numbers of the monitors."""
     wakes: Callable[[str], object]
     """Searches a text for a character that can end a segment of this scanner. The result is falsy if there is none."""
 
@@ -71,10 +69,7 @@ class Due(NamedTuple):
 
 
 def scanner_for(trigger: Trigger, offer: ToolOffer = NO_OFFER) -> Scanner:
-    """Return a scanner for *trigger*. Raises :class:`UsageError` on a trigger with invalid values.
-
-    *offer* is what the request says about tool calls.
-    """
+    """Return a scanner for *trigger*. Raises :class:`UsageError` on a trigger with invalid values."""
     _refuse_useless(trigger)
     match trigger:
         case Lines(every=every, joins=joins):
@@ -234,12 +229,10 @@ class Intake:
         eager: bool = False,
         offer: ToolOffer = NO_OFFER,
     ) -> None:
-        """Start with an empty transcript in *phase*, and with the scanners of *monitors*.
+        """Start with an empty transcript. Raises :class:`UsageError` if the trigger of a monitor has invalid values.
 
         *tags* are the think tags in the text; ``None``: the server sends the reasoning separately. With *eager*, the
-        scanners are called after every chunk. *offer* is what the request says about tool calls.
-
-        Raises :class:`UsageError` if the trigger of a monitor has invalid values.
+        scanners are called after every chunk.
         """
         self.transcript = Transcript(phase)
         self.scanners = _share_scanners(monitors, offer)
@@ -253,29 +246,22 @@ class Intake:
         self._mark = tags[1][0] if tags is not None else ""
         self._first_phase: Phase = phase
         self._finished = False
-        """Whether the model finished its text at the end of the trace."""
         self.owed = 0
         """Tokens that arrived and are not yet counted for any text of the trace."""
         self.discarded = 0
-        """Tokens that cuts have removed."""
         self._written: dict[Span, WrittenCalls] = {}
         """The calls that are written as text in the trace, in the order of the text."""
         self._tears: list[Span] = []
-        """The lines that a cut ended in the middle, with feedback after them."""
         self._wake = _any_of("".join(sorted({c for shared in self.scanners for c in shared.scanner.wakes})))
         self._eager = eager
         self._must = eager
         self._next_due = 1 << 62
         self.phase: Phase = phase
-        """The phase at the end of the trace."""
         self._active = [shared for shared in self.scanners if shared.sees(phase)]
         self._plan()
 
     def feed(self, text: str, tokens: int, phase: Phase) -> Iterable[Due]:
-        """Add *text* of the model, and return the segments that are complete now.
-
-        *tokens* is the number of tokens in it, and *phase* is the phase that the server reported.
-        """
+        """Add *text* of the model, for which the server reported *phase*. Return the segments that are complete now."""
         tags = self._tags
         if tags is not None and not self._tags_done and (tags.must_see or self._mark in text):
             return self._feed_tagged(tags, text, tokens, phase)

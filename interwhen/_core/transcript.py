@@ -1,4 +1,4 @@
-"""The trace: text by offset, with its origin and phase. This module also contains the parser of think tags."""
+"""The trace of a run, and the parser of think tags."""
 
 from __future__ import annotations
 
@@ -20,20 +20,18 @@ T = TypeVar("T")
 
 
 class TextRun(NamedTuple):
-    """A part of the trace with one origin and one phase."""
+    """A part of the trace with one origin and one phase. ``call`` and ``refused`` are as in :class:`Piece`."""
 
     start: int
     text: str
     origin: Origin
     phase: Phase
     call: ToolCall | None = None
-    """The structured tool call that *text* shows; ``None`` for other text."""
     refused: tuple[ToolCall, ...] = ()
-    """The tool calls that were cut, and that *text* answers; empty unless it is feedback on calls."""
 
 
 class Transcript:
-    """The trace of one run: all text that has not been cut."""
+    """All text that has not been cut, by offset, with its origin and phase."""
 
     __slots__ = (
         "_first",
@@ -66,9 +64,8 @@ class Transcript:
         self._given: list[Piece] = []
         """The pieces of the last request except its last piece, which may still grow."""
         self._given_ends: list[int] = []
-        """The end offset of each piece in ``_given``."""
         self.length = 0
-        """The length of the trace in characters."""
+        """In characters."""
         self.kept_until = 0
         """The smallest offset of a cut since a reader of the trace last set this value to the length of the trace."""
         self.kept_tokens = 0
@@ -77,15 +74,12 @@ class Transcript:
         self.phases: list[tuple[int, Phase]] = [(0, phase)]
         """The phases in order, each with the offset at which it begins."""
         self.insertions: list[Insertion] = []
-        """The texts that interwhen wrote, in order."""
         self.inserted_bytes = 0
-        """The total length of the insertions, in bytes of UTF-8."""
+        """The length of the insertions in UTF-8."""
         self._inserted: list[int] = []
-        """For each insertion, the total length of the insertions before it, in bytes of UTF-8."""
+        """For each insertion, ``inserted_bytes`` before it."""
         self.tags: list[Span] = []
-        """The spans of the think tags, in order."""
         self.calls: list[tuple[Span, ToolCall]] = []
-        """The structured tool calls, in order."""
         self.refusals: list[tuple[Span, tuple[ToolCall, ...]]] = []
         """The spans of feedback on refused tool calls, with these calls. The calls were cut."""
 
@@ -338,8 +332,6 @@ _MAX_LEAD = 64
 
 
 class TagPart(NamedTuple):
-    """A part of the text of a model: plain text, or a think tag."""
-
     text: str
     kind: Kind
 

@@ -93,7 +93,6 @@ class TurnStart:
 
     def __init__(self, lines: Sequence[KeptLine], refuted: str, phase: Phase | None) -> None:
         self.held: list[Chunk] = []
-        """The chunks that were read."""
         self._phase = phase
         self._lines = lines
         self._refuted = _visible(refuted)

@@ -60,9 +60,7 @@ class Trouble(NamedTuple):
     at: int
     """The position (from 0) in the order of the ladder that was reached at this place, since the last restart."""
     repairable: bool
-    """Whether a repair can be written."""
     has_earlier_point: bool
-    """Whether there is an earlier point to restart from."""
     prices: Prices | None = None
     """``None``: they do not count."""
 
@@ -158,11 +156,7 @@ def step_starts(transcript: Transcript, floor: int, end: int) -> list[int]:
 
 
 def back(starts: Sequence[int], steps: int) -> int | None:
-    """Return the start of the step that is *steps* steps before the end: 1 is the last step.
-
-    *starts* are the starts of all steps, in order. If there are too few, return the first start; ``None``: there are
-    none.
-    """
+    """Return the start of the step *steps* before the end (1: the last), or of the first step if there are fewer."""
     return starts[max(len(starts) - steps, 0)] if starts else None
 
 
@@ -181,7 +175,6 @@ class Ref(msgspec.Struct, eq=False):
     """A reference to one claim of one monitor, with the segment in which it was found."""
 
     monitor: int
-    """The number of the monitor."""
     claim: Claim
     segment: Segment
 
@@ -266,7 +259,6 @@ class RemedyPlan(NamedTuple):
     cut: int
     insert: str = ""
     origin: Origin = "feedback"
-    """What ``insert`` is: ``feedback`` or a ``repair``."""
     answers_segment: bool = False
     """Whether the refuted segment stays in the trace, with the feedback after it."""
     ask: str = ""
@@ -292,12 +284,10 @@ def plan(
     *,
     again: bool,
 ) -> RemedyPlan:
-    """Return the plan of the remedy of *monitor* for *candidate*. For ``Auto``, only that of a refuted tool call.
+    """Plan the remedy of *monitor* for *candidate*. Without a violation, it is to abstain.
 
-    The plan for a candidate without a violation is to abstain. Feedback is written with *template*, and may quote
-    *wrong_text*, the refuted text. ``Repair`` is replaced by its ``otherwise`` if *again* is true (the same words were
-    refuted at this position before), or if the repair would cut a number or a word short. A structured tool call is cut
-    with all calls from offset *first_call* on.
+    ``Auto`` is planned here only for a refuted tool call. *again*: the same words were refuted at this position before.
+    A structured tool call is cut with all calls from offset *first_call* on.
     """
     if candidate.ref.segment.call is not None:
         return _plan_call(candidate, monitor, template, wrong_text, first_call)
@@ -410,7 +400,7 @@ class Violations:
         *,
         continues_reasoning: bool = False,
     ) -> None:
-        """Start without candidates. *intake* has the text.
+        """Start without candidates.
 
         *continues_reasoning*: the model can continue inside the reasoning after a cut.
         """
@@ -421,8 +411,7 @@ class Violations:
         self.remedies = 0
         """The number of remedies after which the run continued."""
         self.resamples = 0
-        """How many of the last remedies, without a break, were resamples, or the ``heat`` of the plan of a new sample
-        of ``Auto``."""
+        """As in :class:`~interwhen._core.messages.Open`."""
         self._monitors = monitors
         self._intake = intake
         self._transcript = intake.transcript
@@ -435,22 +424,22 @@ class Violations:
         """How many remedies were planned, by monitor and place."""
         self._trouble = RefutationCounts(intake.transcript)
         self._tried: dict[tuple[int, int], list[Rung]] = {}
-        """The rungs of the ladder that were used so far, by monitor and place."""
+        """The rungs used so far, by monitor and place."""
         self._streaks: dict[tuple[int, int], tuple[str, int]] = {}
         """The words that were refuted last, and how often in a row, by monitor and place."""
         self._reached: dict[tuple[int, int], int] = {}
         """The position on the ladder since the last restart, by monitor and place."""
         self._restarts = 0
         self._spent: dict[tuple[int, int], int] = {}
-        """The prompt tokens of the requests after remedies since the last restart, by monitor and place."""
+        """As :attr:`Prices.spent`, by monitor and place."""
         self._place: int | None = None
         """The place of the last violation that was planned for."""
         self._passed_over: set[int] = set()
         """The monitors that interrupt no more, because no remedy was left for them."""
         self._candidates: list[Candidate] = []
         self._answered: list[tuple[Span, int]] = []
-        """The refuted segments that stay in the trace because feedback answers them, sorted by their ends, each with
-        the number of the monitor that refuted it."""
+        """The refuted segments that feedback in the trace answers, sorted by their ends, each with the number of the
+        monitor that refuted it."""
         self._acted: list[ViolationRecord] = []
         """The violations that got a remedy, in the order of the remedies."""
         self._noted: dict[tuple[str, str, Span], ViolationRecord] = {}
@@ -537,10 +526,9 @@ class Violations:
     ) -> tuple[RemedyPlan, str | None]:
         """Return the plan of the remedy for *best*, and why it must not be carried out; ``None`` if it may be.
 
-        The reason may be a spent budget, too many refutations of the same words, or the end of the ladder, whose plan
-        is to abstain. A call may count a refutation and record a rung, so call this once for each remedy. Without
-        *goes_back*, a ladder does not cut text before the segment of *best*. *by_turn*: the model continues by an extra
-        turn. *prices*: what the next request, and a new sample, would cost; ``None``: a ladder ignores prices.
+        A call may count a refutation and record a rung, so call this once for each remedy. Without *goes_back*, a
+        ladder does not cut text before the segment of *best*. *by_turn*: the model continues by an extra turn. Without
+        *prices*, a ladder ignores them.
         """
         self._goes_back, self._by_turn = goes_back, by_turn
         intake = self._intake
@@ -633,9 +621,9 @@ class Violations:
         starts: Sequence[int],
         least: int,
     ) -> RemedyPlan:
-        """Return the plan of *rung* for *best*. The rung was tried *number* times before at the same place.
+        """Plan *rung*, which was tried *number* times before at this place.
 
-        *times*: how often in a row the same words were refuted there. *least*: how many steps a restart cuts at least.
+        The same words were refuted there *times* times in a row. A restart cuts at least *least* steps.
         """
         match rung:
             case "repair":
@@ -660,8 +648,8 @@ class Violations:
     def _cut_for_sample(self, best: Candidate, starts: Sequence[int], times: int) -> int:
         """Return where to sample again: at the segment of *best*, or at a premise in the reasoning before an answer.
 
-        *times*: how often in a row the same words were refuted here. From the second time on, the sample may begin at
-        a premise that the claim names, the last one first.
+        *times*: how often in a row the same words were refuted here. The first time, it is the segment; after that, the
+        premises that the claim names, the last one first.
         """
         segment = best.ref.segment.span
         reasoning = [at for at in starts if self._transcript.phase_at(at) == "reasoning"]
@@ -869,7 +857,7 @@ class RefutationCounts:
         self._transcript = transcript
         self._times: dict[tuple[int, int, str], int] = {}
         self._answered: list[Span] = []
-        """The refuted segments that feedback answers, sorted by their ends."""
+        """The refuted segments, sorted by their ends."""
         self._marks: list[tuple[int, int]] = [(0, 0)]
         """A cache, so that no text is counted twice: offsets of the trace, each with its position."""
 

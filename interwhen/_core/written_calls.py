@@ -1,7 +1,4 @@
-"""Tool calls that models write as text: what a request says about them, how they are read, and where they are found.
-
-docs/tool-calls.md lists the formats and the conditions.
-"""
+"""Tool calls that models write as text. docs/tool-calls.md lists the formats and the conditions."""
 
 from __future__ import annotations
 
@@ -27,7 +24,6 @@ _MOST_NAMES = 1_000
 """The largest number of tools that are read from a prompt."""
 
 FENCES = (("```python", "\n```"), ("```py", "\n```"))
-"""The opening and the closing of a fenced block of Python code."""
 _TAGS = (("<code>", "</code>"), *FENCES)
 
 _NAME = re.compile(r'"name"\s*:\s*"([A-Za-z_][\w.-]{0,99})"')
@@ -141,7 +137,7 @@ _BUILTINS = frozenset(("print", "len", "str", "int", "float", "list", "dict", "r
 
 
 class Unreadable(Exception):
-    """Raised by a parser of tool calls for text that looks like a call and cannot be read. The message says why."""
+    """The text looks like a call and cannot be read. The message says why."""
 
 
 def read_written(
@@ -458,8 +454,7 @@ def _called(node: ast.AST) -> str:
 def _python_call(reading: _Reading, node: ast.Call, name: str, known: Mapping[str, Any]) -> ToolCall:
     """Convert *node*, a call of the tool *name* in Python, to a tool call.
 
-    *known* has the values of constant variables. If an argument is not known before the code runs, the call has the
-    arguments as source text.
+    If an argument is not known before the code runs, the call has the arguments as source text.
     """
     try:
         values = _values(node, list(reading.offer.tools.get(name, {})), known)
@@ -472,8 +467,7 @@ def _python_call(reading: _Reading, node: ast.Call, name: str, known: Mapping[st
 def _values(node: ast.Call, parameters: Sequence[str], known: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of *node* by name. *parameters* names the positional ones.
 
-    *known* has the values of constant variables. Raises :class:`ValueError` or :class:`TypeError` if a name or a value
-    is known only when the code runs.
+    Raises :class:`ValueError` or :class:`TypeError` if a name or a value is known only when the code runs.
     """
     if len(node.args) > len(parameters):
         raise ValueError("the name of an argument is not known")
@@ -722,7 +716,6 @@ _FAMILIES: tuple[tuple[CallFormat, str, str], ...] = (
     ("other", "<seed:tool_call>", "</seed:tool_call>"),  # Seed-OSS
     ("other", "<longcat_tool_call>", "</longcat_tool_call>"),  # LongCat
 )
-"""The formats between two tags, with the families that write them."""
 _MARKED = (
     Opening(
         DEFAULT_TAGS[0],
@@ -774,7 +767,7 @@ _UNMARKED: tuple[CallFormat, ...] = ("json", "pythonic", "other", "react", "code
 def _unmarked(form: CallFormat, offer: ToolOffer, tags: tuple[str, str] | None, *, chosen: bool) -> list[Opening]:
     """Return the openings of *form*, a format without tags; empty if it must not be read.
 
-    *chosen*: the user has chosen this format; *tags* are then the tags around code that the user has chosen, if any.
+    *chosen*: the user has chosen this format, with *tags* around code, if any.
     """
     match form:
         case "json" if chosen or offer.tools:
@@ -851,7 +844,6 @@ class _Brackets:
 
     def __init__(self, at: int) -> None:
         self.at = at
-        """The offset up to which the text was read."""
         self._depth = 0
         self._quote = ""
 
@@ -880,7 +872,7 @@ class _Brackets:
 
 
 class _OpeningSearch(NamedTuple):
-    """What a fast search for several texts, the openings of calls, needs."""
+    """A fast search for the openings of calls."""
 
     leads: re.Pattern[str]
     """Matches near the beginning of any of the texts, if one is there: a fast first test."""
@@ -889,7 +881,6 @@ class _OpeningSearch(NamedTuple):
     prefixes: frozenset[str]
     """All proper beginnings of the texts, to recognize a text that is not complete yet."""
     reach: int
-    """The length of the longest text."""
 
 
 @functools.lru_cache(maxsize=64)
@@ -915,7 +906,6 @@ class _Quoting(NamedTuple):
     since: int
     """The offset at which the reading began: the start of a phase. In another phase, the reading starts again."""
     in_block: bool = False
-    """Whether a fenced block is open."""
     ticks: int = 0
     """The number of backticks in the current line."""
     lead: str = ""
@@ -962,7 +952,6 @@ class CallScanner(Scanner):
         self._absent: set[tuple[str, ...]] = set()
         """The closings that do not follow any more, because the text has ended."""
         self._base, self._text = 0, ""
-        """The text that is scanned now, and its offset."""
         self.wakes = "".join(sorted(closings | set("}]):")))
         self._from = 0
         """The offset before which no opening is searched any more."""
@@ -1034,10 +1023,7 @@ class CallScanner(Scanner):
     # ------------------------------------------------------------------ where a call begins
 
     def _find(self, transcript: Transcript, *, last: bool) -> bool:
-        """Find the next text that begins a call, store it, and return whether there is one.
-
-        *last*: no more text will come.
-        """
+        """Find the next text that begins a call, store it, and return whether there is one."""
         search, text, base = self._search, self._text, self._base
         at = max(self.pos - search.reach + 1, self.start, self._from) - base
         self._half = transcript.length

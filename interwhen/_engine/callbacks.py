@@ -1,7 +1,6 @@
-"""Observes supervised calls: collects them, and calls the functions of the user.
+"""Collects supervised calls, and calls the functions of the user (docs/decisions/records.md).
 
-A context variable holds the listeners of a context. A call takes them when it begins, so that it is collected wherever
-its tasks and threads run. Why: docs/decisions/records.md.
+A call takes the listeners of its context when it begins, so that it is collected wherever its tasks and threads run.
 """
 
 from __future__ import annotations
@@ -30,7 +29,6 @@ from interwhen._types.results import (
 from interwhen._types.verifiers import is_async
 
 CallSource: TypeAlias = Literal["run", "wrap", "gateway", "guard"]
-"""What supervised a call: :func:`interwhen.run`, a wrapped client, the gateway, or a guarded function."""
 
 
 class SupervisedCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,7 +96,6 @@ LISTENERS: ContextVar[tuple[Listener, ...] | None] = ContextVar("interwhen_liste
 EVERYWHERE: list[Listener] = []
 """The listeners to the calls of all contexts."""
 ENDED: deque[SupervisedCall] = deque(maxlen=1)
-"""The call that ended last in this process, except those of the gateway."""
 
 
 def last() -> SupervisedCall | None:
@@ -127,16 +124,13 @@ class WatchedCalls(Sequence[SupervisedCall]):
 
     @property
     def violations(self) -> tuple[ViolationRecord, ...]:
-        """The violations of all calls in this sequence."""
         return tuple(violation for call in tuple(self._calls) for violation in call.violations)
 
     def saw(self, call_id: str, events: Sequence[Event]) -> None:
-        """Store *events* of the running call *call_id*."""
         with self._lock:
             self._events.setdefault(call_id, []).extend(events)
 
     def ended(self, call: SupervisedCall) -> None:
-        """Add *call*, which has ended, with the events that were stored for it."""
         with self._lock:
             events = tuple(self._events.pop(call.call_id, ()))
             self._calls.append(msgspec.structs.replace(call, events=events) if events else call)
@@ -176,10 +170,7 @@ def without_text(events: Iterable[Event]) -> list[Event]:
 
 
 class Observation:
-    """Passes the events and the result of one run or call to the listeners of its context and the caller's functions.
-
-    *call_id*, *source*, *model* and *api* are fields of the :class:`SupervisedCall`.
-    """
+    """Passes the events and the result of a run or call to the listeners of its context and the caller's functions."""
 
     __slots__ = ("_is_over", "api", "call_id", "listeners", "model", "source")
 
@@ -231,7 +222,7 @@ def vet_callback(label: str, function: object) -> None:
 
 
 class Callbacks:
-    """Calls *on_event* and *on_result* for one call. They run in a thread, with the context in which the call began."""
+    """Calls *on_event* and *on_result* for one call, with the context in which the call began."""
 
     def __init__(self, on_result: ResultCallback | None, on_event: EventCallback | None) -> None:
         self._on_result = on_result
@@ -260,7 +251,6 @@ class _CallbackThread:
     """Runs the queued calls of one caller's ``on_result`` and ``on_event`` in order, in a thread."""
 
     known: ClassVar[dict[tuple[int, int], _CallbackThread]] = {}
-    """The running threads, by the ids of the two callbacks."""
     changed: ClassVar[threading.Condition] = threading.Condition()
     """Guards the queues of all threads. It is notified when a job is queued, and when a queue becomes empty."""
 

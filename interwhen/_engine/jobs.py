@@ -1,4 +1,4 @@
-"""Performs the extractions, checks and forks that the core orders, and passes the facts about them to the core."""
+"""Performs the orders of the core."""
 
 from __future__ import annotations
 
@@ -60,12 +60,7 @@ class ForkMeter(msgspec.Struct):
 
 
 async def infer(model: Model, base: Request, order: Extract, fork: Fork, meter: ForkMeter) -> str | Reply | Errored:
-    """Ask *model* the question of *fork* after the trace in *order*, and return the reply.
-
-    *base* has the prompt and the options of the run. The tokens of the fork are added to *meter*. The reply is a text,
-    or a :class:`Reply` if ``fork.wants_reply``. If the model fails, or the reply is cut before its
-    first word, this returns :class:`Errored`.
-    """
+    """Ask *model* the question of *fork* after the trace in *order*, with the prompt and the options of *base*."""
     asked = replace(base.sampling, max_tokens=fork.max_tokens, stop=fork.stop, temperature=0.0)
     if fork.scores is not None:
         asked = replace(asked, logprobs=True, top_logprobs=fork.scores)
@@ -140,7 +135,7 @@ class Jobs:
         """The checks that run outside of the engine, by job."""
         self.forks = ForkMeter()
         self.cluster_away = ""
-        """Why checks ran on this machine, although their place was on a cluster; empty: none did."""
+        """As in :class:`~interwhen._types.ledger.Timing`."""
         self.loop_blocking = LoopBlocking(workers.blocked_loop_after, self._starve)
         self.loop_blocking.start()
 
@@ -173,10 +168,7 @@ class Jobs:
         return None
 
     def fork(self, order: Extract, model: Model, base: Request) -> None:
-        """Start the fork of *order*: a short inference in its own task. Its result goes to the core as a fact.
-
-        *base* has the prompt and the options of the run. A fork whose job was dropped gives no fact.
-        """
+        """Start the fork of *order* in its own task. Its result goes to the core, unless its job is dropped before."""
         watcher = self.watchers[order.monitor]
         fork = watcher.monitor.extractor
         assert isinstance(fork, Fork)
@@ -217,12 +209,12 @@ class Jobs:
         base: Request,
         note: WorkNote,
     ) -> Extracted | Settled:
-        # `has_answer`: `prepare` has failed or returned `None`. `turn` is the event to wait for before a tracker may
-        # read the reply, `begun` the time at which the job began. `note` gets who answered.
+        # `turn` is the event to wait for before a tracker may read the reply, `begun` the time at which the job began.
+        # `note` gets who answered.
         watcher = self.watchers[order.monitor]
         if fork.local is not None:
             await watcher.until_ready()
-        if watcher.has_answer:
+        if watcher.has_answer:  # `prepare` has failed or returned `None`
             return watcher.extract(order, seconds=self._clock() - begun)
         if fork.local is not None:
             waited = self._clock() - begun
@@ -292,8 +284,8 @@ class Jobs:
     async def _vet(self, order: Check, outcome: Outcome, verifier: Verifier, took: float) -> Outcome:
         """Check the repair of *outcome*; return *outcome*, without the repair if the repaired text is not right.
 
-        *took* is the time of the check that refuted the claim, which limits the time of this one. An async verifier is
-        not asked again. Instead, the extractor must find the refuted claim with the wrong part replaced by the repair.
+        *took* is the time of the check that refuted the claim. An async verifier is not asked again: the extractor must
+        find the refuted claim with the wrong part replaced by the repair.
         """
         violation = repairs(outcome)
         if verifier.worker == "async" and violation is not None:
@@ -402,11 +394,9 @@ class Performer:
         self._on_told = on_told
         self._on_finish = on_finish
         self.jobs = Jobs(group, watchers, self.tell, clock, workers, owns_workers=owns_workers)
-        """The extractions, checks and forks."""
         self.upstream = ModelReader(
             model, prompt, sampling, mode, core, group, meter, step=step, do=self.do, tell=self.tell, clock=clock
         )
-        """The reader of the model's stream."""
 
     def release(self) -> None:
         # Break the reference cycle of run, performer and reader, so that a finished run is freed without a GC pass.
@@ -460,4 +450,4 @@ def _writes_repairs(remedy: Remedy) -> bool:
 
 
 def _nothing(*_: object) -> None:
-    """Do nothing. This replaces the callbacks of a run that has ended."""
+    """Do nothing, in place of the callbacks of a run that has ended."""

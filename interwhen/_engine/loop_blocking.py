@@ -1,4 +1,4 @@
-"""The event loop of a run: its clock, its callbacks, and the code that blocks it, which is recorded for each run."""
+"""The event loop of a run: its clock, its callbacks, and the code that blocks it."""
 
 from __future__ import annotations
 
@@ -143,13 +143,13 @@ class Heartbeat:
 class WatchedLoop:
     """One watched event loop, with its listeners, and the calls that it runs while it does not answer the thread.
 
-    *post* schedules a callback on the loop from another thread. *thread* is the id of the thread that runs the loop.
+    *post* schedules a callback on the loop from another thread.
     """
 
     def __init__(self, post: Callable[[Callable[[], object]], object], loop: object, thread: int) -> None:
         self.loop, self.thread, self._post = loop, thread, post
         self.listeners: dict[LoopBlocking, None] = {}
-        """Who gets the reports. They are changed and called on the loop only."""
+        """Changed and called on the loop only."""
         self.limit = float("inf")
         """The shortest limit that a listener of this loop has had, in seconds."""
         self.asked: float | None = None
@@ -296,7 +296,7 @@ class LoopBlocking:
     """Collects the code that blocked the event loop of one run for longer than *limit* seconds (``None``: nothing).
 
     *when_starved* is called in the watching thread with the seconds for which the machine has not run this process
-    since the last such call; see :class:`Heartbeat`. It returns what is to be called on the loop for this, if anything.
+    since the last such call; see :class:`Heartbeat`. The loop then calls what it returns, if anything.
     """
 
     __slots__ = ("_logged", "_watch", "_when_starved", "blocked", "limit", "starved")
@@ -306,12 +306,11 @@ class LoopBlocking:
     ) -> None:
         self.limit = limit if limit is not None else float("inf")
         self.blocked: tuple[BlockedLoop, ...] = ()
-        """The records of calls that blocked the loop, in the order in which they were reported."""
         self._logged: set[str] = set()
         self._watch: WatchedLoop | None = None
         self._when_starved = when_starved
         self.starved = 0.0
-        """For how many seconds the machine did not run this process, while the loop was watched for this run."""
+        """As in :class:`~interwhen._types.ledger.Timing`."""
 
     def start(self) -> None:
         if self.limit != float("inf"):
@@ -328,10 +327,7 @@ class LoopBlocking:
         return self._when_starved(seconds)
 
     def record_call(self, what: str, seconds: float, function: Callable[..., object]) -> None:
-        """Record a slow call of user code, which the engine has measured as longer than the limit.
-
-        *what* names the verifier or extractor, *seconds* is the duration, and *function* is the code that was called.
-        """
+        """Record a slow call of user code, which the engine has measured as longer than the limit."""
         code = getattr(function, "__code__", None)
         where = f"{code.co_qualname} ({code.co_filename}:{code.co_firstlineno})"[-300:] if code is not None else ""
         self.record(BlockedLoop(what, seconds, where))

@@ -127,10 +127,7 @@ def _end_unused(ready: Started) -> None:
 
 
 def _run(ready: Started, clients: dict[str, Any], options: dict[str, Any]) -> None:
-    """Run an event loop until its end event is set, then close *clients*, for at most 2.5 seconds.
-
-    *ready* receives the objects through which other threads use the loop, or the error if the loop cannot start.
-    """
+    """Run an event loop until its end event is set, then close *clients*, for at most 2.5 seconds."""
     import asyncio  # a large part of the time to import interwhen
 
     from anyio.from_thread import BlockingPortal

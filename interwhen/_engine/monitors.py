@@ -1,7 +1,4 @@
-"""The monitors of one run: their preparation, their extractions and checks, and the states of their trackers.
-
-At the end of the file: the monitors of a prompt, which run before the model is asked.
-"""
+"""The monitors of a run and of its prompt: preparation, extractions, checks, and the states of trackers."""
 
 from __future__ import annotations
 
@@ -242,7 +239,6 @@ class BoundVerifier(msgspec.Struct, frozen=True):
     prepare: Prepare | None = None
     """The function that returned ``prepared``: a pool can call it again on another machine. It is not pickled."""
     task: Task | None = None
-    """The task that ``prepare`` got."""
 
     def __reduce__(self) -> tuple[type[BoundVerifier], tuple[Verifier, Any]]:
         return BoundVerifier, (self.inner, self.prepared)
@@ -394,24 +390,17 @@ class Watcher:
     def revive(self, order: Extract, reply: str | Reply | None) -> None:
         """Let a tracker read the segment of *order* again after a resume, which restores its state.
 
-        *reply* is the recorded reply of the fork; ``None`` for a parser. Without a tracker, this does nothing.
+        *reply* is the recorded reply of the fork; ``None`` for a parser.
         """
         if self._fold is not None:
             self._revived[order.job] = self.extract(order, reply)
 
     def read_again(self, order: Extract, reply: str | Reply | None) -> Extracted | Settled:
-        """Return the fact of *order* after a resume: the claims of its segment, or the outcome of a failed extraction.
-
-        *reply* is the recorded reply of the fork; ``None`` for a parser. A segment that :meth:`revive` has read is not
-        read again.
-        """
+        """Return the fact of *order* after a resume. A segment that :meth:`revive` has read is not read again."""
         return self._revived.get(order.job) or self.extract(order, reply)
 
     def extract(self, order: Extract, reply: str | Reply | None = None, seconds: float = 0.0) -> Extracted | Settled:
-        """Extract the claims of a segment, or of a fork's *reply*. Return them as a fact, or the outcome of a failure.
-
-        *seconds* is the time that the job has taken so far.
-        """
+        """Extract the claims of a segment, or of a fork's *reply*. *seconds* is the time of the job so far."""
         if self._failure is not None:
             return Settled(order.job, self._failure, seconds)
         if self._stands_aside:
@@ -499,10 +488,9 @@ class _TrackerStates:
         return claims
 
     def invalidate(self, start: int, end: int) -> None:
-        """Remove the states of the text from offset *start* on.
+        """Remove the states of the text from offset *start* on, as :class:`Invalidate` says.
 
-        *end* is 0 if the text was cut. If this cut removes feedback, states of the text that it answered come back.
-        With *end*, a verifier refuted the text from *start* to *end*, which stays in the trace.
+        If a cut removes feedback, states of the text that it answered come back.
         """
         gone = [state for state in self._states if state[0] > start]
         self.rewind(start)
@@ -581,9 +569,9 @@ def repaired_claims(segment: Segment, claim: Claim, violation: Violation, read: 
 
 
 def is_meant(claims: Iterable[Claim], refuted: Claim, violation: Violation) -> bool:
-    """Return whether *claims* contain the *refuted* claim with its wrong part replaced, compared by span.
+    """Return whether *claims*, read from repaired text, contain the *refuted* claim with its wrong part replaced.
 
-    *claims* were read from the repaired segment. The result is false if *refuted* has no span.
+    Claims are compared by span.
     """
     if refuted.span is None or violation.repair is None:
         return False

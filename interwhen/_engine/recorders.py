@@ -1,4 +1,4 @@
-"""Records runs: writes the facts of a run to its journal, or to the journal of a call."""
+"""Writes the facts of a run to its journal, or to the journal of a call."""
 
 from __future__ import annotations
 
@@ -297,8 +297,7 @@ def open_recorder(
 ) -> Recorder | None:
     """Return the recorder of a run; ``None`` if its journal is already finished.
 
-    *settings* say where the journal is. *past* is the run to resume, if any; its journal is continued. The other
-    parameters are written to the header of a new journal. Raises :class:`~interwhen.journal.JournalError` if the file
+    *past* is the run to resume, whose journal is continued. Raises :class:`~interwhen.journal.JournalError` if the file
     cannot be opened, and :class:`~interwhen.UsageError` if a setting of the run cannot be written to it.
     """
     if past is None:

@@ -1,4 +1,4 @@
-"""Resumes a run from its journal: restores its state, and finds the work that is not done."""
+"""Resumes a run from its journal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The run: one supervised generation, as a thin shell around the pure core.
+"""One supervised generation.
 
 The task that iterates over the run also reads the model's stream; in a run with gates, a separate task reads it.
 Checks, except inline ones, run in a task group. A remedy closes an open stream, which ends the current read.
@@ -120,7 +120,6 @@ def core_for(
     """Return a new core for a run with these options, or the core of *past* if that run is resumed.
 
     *able* is the answer of the model: its capabilities, an error, or the time budget in seconds, which ran out before.
-    Raises :class:`UsageError` if the trigger of a monitor has invalid values.
     """
     if past is not None:
         return past.core
@@ -175,14 +174,13 @@ emergencies."""
 
 
 class _Switch:
-    """The switch that turns supervision off for the process, and the active runs, which it stops."""
+    """The state of the switch, and the active runs, which it stops."""
 
     said: bool | None = None
     """Whether the program turned supervision off; ``None``: the program did not set it, so the environment decides."""
     logged: bool | None = None
-    """The state that was logged last; ``None`` if nothing was logged."""
     running: ClassVar[weakref.WeakValueDictionary[int, Run]] = weakref.WeakValueDictionary()
-    """The active runs, by id. The references are weak, so that they do not keep a run alive."""
+    """By id. Weak references do not keep a run alive."""
 
 
 def means_off(text: str) -> bool:
@@ -327,7 +325,7 @@ class Run:
         self.is_switched_off = False
         """Whether supervision of this run was turned off before or during the run. False without monitors."""
         self.when_switched_off: Callable[[], object] | None = None
-        """A callback for the moment when supervision is turned off. It is called on the event loop of the run."""
+        """It is called on the event loop of the run."""
         self.observation: Observation | None = None
         """Gets the result; ``None`` if this run is a part of a call that is observed as a whole."""
 
@@ -568,11 +566,7 @@ class Run:
         able: Capabilities | ModelError | float,
         watchers: Sequence[Watcher],
     ) -> None:
-        """Create the performer of the orders, and perform the first ones: those of *core*, or the open ones of *past*.
-
-        *able* is as in :func:`core_for`. Raises :class:`JournalError` if the recorded result of *past* is not the one
-        that its facts give.
-        """
+        """Create the performer of the orders, and perform the first ones: of *core*, or the open ones of *past*."""
         recorder = self._recorder
         self._step = core.step if recorder is None else recorder.step
         self._events = core.events

@@ -46,7 +46,7 @@ def build_result(
     wasted: int,
     offline: Offline,
 ) -> Result:
-    """Return the public result for *summary*, with the ledger, the timing and the report about the connection.
+    """Return the public result for *summary*.
 
     *usages* has the server's token counts by request number. *resumes* has the number of each request that continued
     text, and the seconds until its first text. *unread* is the number of tokens after the end of the run, in the same
@@ -129,7 +129,6 @@ def log_result(result: Result) -> None:
 
 
 _SHOWN = 3
-"""How many violations a line names."""
 
 
 def result_line(result: Result) -> str:

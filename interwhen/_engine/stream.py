@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class Meter:
-    """Measures when text arrives. All times are in seconds on *clock*."""
+    """Measures when text arrives, for :class:`Timing`. All times are in seconds on *clock*."""
 
     __slots__ = (
         "_clock",
@@ -56,23 +56,19 @@ class Meter:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self.started = clock()
-        """The time at which the run started."""
         self.first: float | None = None
-        """The seconds from the start of the run to the first text; ``None`` before it."""
         self.largest_gap = 0.0
-        """The longest wait of the reader between two texts of one stream, in seconds."""
         self.paused = 0.0
-        """The total time, in seconds, from each close of the stream by the run to the next text."""
         self.waited = 0.0
-        """The total time, in seconds, that the reader waited for the model between tokens."""
+        """The total time that the reader waited for the model between tokens."""
         self.since = self.started
-        """The time at which the current wait for the model began."""
+        """When the current wait for the model began."""
         self.waiting = False
         """Whether the reader is waiting for the model. Only then can the model be late."""
         self.stopped_at: float | None = None
-        """The time at which the run closed the stream; ``None`` when text has arrived again."""
+        """When the run closed the stream; ``None`` when text has arrived again."""
         self.last: float | None = None
-        """The time at which the current stream last sent text; ``None`` if it has not sent any."""
+        """When the current stream last sent text; ``None`` if it has not sent any."""
 
     def wait(self) -> None:
         self.since = self._clock()
@@ -94,10 +90,6 @@ class Meter:
         return self.waited + now - max(self.last, self.since)
 
     def timing(self, now: float, ended_at: float | None, close_latency: tuple[float, ...]) -> Timing:
-        """Return the measured times of a run that is complete at *now*. *ended_at* is when the model's stream ended.
-
-        *close_latency* has, for each stream that the run closed, the seconds until it was closed.
-        """
         return Timing(
             total=now - self.started,
             first_token=self.first,
@@ -164,7 +156,6 @@ class Pace:
 # Closing streams and models is shielded from cancellation and has a time limit. Its errors are logged, never raised.
 
 STREAM_SECONDS = 0.5
-"""The longest time, in seconds, to wait until a stream is closed."""
 ABORT_SECONDS = 1.0
 MODEL_SECONDS = 5.0
 
@@ -201,10 +192,9 @@ async def _end(call: Callable[[], Awaitable[object]], what: str, seconds: float)
 
 
 class Backoff:
-    """Computes the pauses before reconnects: exponential backoff with full jitter, limited by the model's ``retries``.
+    """Computes the pauses before reconnects by the :class:`Retries` of the model.
 
-    ``Retry-After`` of the server replaces the pause. Without it, there is no pause after a timeout, or if the broken
-    stream had sent text.
+    Without a ``Retry-After`` of the server, there is no pause after a timeout, or if the broken stream had sent text.
     """
 
     def __init__(self, model: Model, clock: Callable[[], float]) -> None:
@@ -218,8 +208,8 @@ class Backoff:
     def failed(self, error: ModelError, *, had_text: bool) -> bool:
         """Record a failure, and compute the pause before the next request.
 
-        *had_text*: the stream had sent text before it failed. Returns false if there must be no further request,
-        because the server has asked for more time, in total, than the budget allows.
+        Returns false if there must be no further request, because the server has asked for more time in total than the
+        budget allows.
         """
         if had_text:
             self._failures = 0
@@ -260,11 +250,7 @@ class WireMeter:
     def keep_pace(
         self, meter: Meter, min_rate: float | None, tokens: Callable[[], int]
     ) -> Callable[[float], float] | None:
-        """Start to measure the token rate, and return the function :meth:`Pace.look`.
-
-        *min_rate* is in tokens per second; with ``None``, nothing is measured, and ``None`` is returned. *tokens*
-        returns the number of tokens so far.
-        """
+        """Start to measure the token rate, and return :meth:`Pace.look`. Without *min_rate*, do neither."""
         self._pace = None if min_rate is None else Pace(meter, min_rate, tokens)
         return None if self._pace is None else self._pace.look
 
@@ -326,7 +312,7 @@ async def ask_capabilities(model: Model, timeouts: Timeouts, budget: float | Non
 
 
 class ModelReader:
-    """Opens, reads and closes the stream of the model. It reads at most one at a time."""
+    """Reads at most one stream at a time."""
 
     # It passes chunks to the core with `step`, and the core's orders to `do`. `tell` gets all other facts.
 
@@ -395,28 +381,21 @@ class ModelReader:
         self._asked_at = 0.0
         self._has_begun: anyio.Event | None = None
         self.probe_tokens = 0
-        """The tokens of the probe that this run has sent."""
         self._backoff = Backoff(model, clock)
         self._was_retried = False
         """Whether the current request is a second try beyond the budget of reconnects."""
         self.delivers_at_end = False
-        """Whether the reader of the run gets its text only at the end."""
         self.wire = WireMeter()
-        """The irregularities of the streams of this run."""
         self._opening: anyio.CancelScope | None = None
         self._overdue: StreamTimeout | None = None
         self._closed: anyio.Event | None = None
         """This event is set when the previous stream is closed; ``None`` if there is nothing to wait for."""
         self.stream: Stream | None = None
-        """The open stream; ``None`` if none is open."""
         self.trail: object | None = None
-        """The ``trail`` of the last stream: token ids, which only the model adapter reads."""
         self.wanted: Open | None = None
         """The request that the core has ordered and that the server has not accepted yet."""
         self.error: ModelError | None = None
-        """The last error of the model."""
         self.close_latency: list[float] = []
-        """For each stream that the run closed, the seconds from that decision until it was closed."""
         self.ended_at: float | None = None
         """The time at which the last stream ended, or the core ended it. ``None``: a stream is open, the last one broke
         or was interrupted, or there was none."""
@@ -672,7 +651,7 @@ class ModelReader:
     def _release(self, stream: Stream, decided_at: float | None = None) -> None:
         """Close *stream*: at once if this needs no waiting, otherwise in a task.
 
-        *decided_at* is the time of the decision to close it, if the run decided it.
+        *decided_at*: when the run decided to close it, if it did.
         """
         self.stream = None
         settle = getattr(stream, "settle", None)

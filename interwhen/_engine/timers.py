@@ -26,7 +26,6 @@ _SOON = 0.9
 class Timers:
     """Calls the callback of each timer of a run that is due, and computes when the next one is due.
 
-    *on_stall* gets the name and the seconds of a timeout that ran out, and *on_spent* the time budget in *seconds*.
     *look* gets the current time, and returns the time of its next call. *on_idle* gets the length of a silence of a
     stream that has sent text, and whether the stream is probably dead.
     """

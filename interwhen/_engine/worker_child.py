@@ -33,7 +33,7 @@ _BLOCK = 1 << 16
 
 
 class GarbledMessage(Exception):
-    """Raised if the received bytes are not a valid message of this protocol, or if a message is too large."""
+    """The bytes are no valid message of this protocol, or the message is too large."""
 
 
 def framed(payload: bytes) -> bytes:
@@ -106,8 +106,7 @@ KEPT = 128
 def serve(sock: socket.socket, memory: int | None) -> None:
     """Run the checks that arrive as messages on *sock*, and answer each, until *sock* is closed or memory runs out.
 
-    *memory* limits the address space of this process, in bytes (``None``: no limit). Raises :class:`GarbledMessage` if
-    a message has an invalid header.
+    *memory* limits the address space of this process, in bytes (``None``: no limit).
     """
     _isolate()
     _limit_resources(memory)
@@ -212,7 +211,7 @@ def _limit_resources(memory: int | None) -> None:
 def _limit_processor_time(seconds: float) -> None:
     """Limit the CPU time of this process, so that the system ends it if a check runs too long after its deadline.
 
-    *seconds* is the deadline of the check. Without a deadline (``inf``), and on Windows, nothing is limited.
+    *seconds* is the deadline (``inf``: no limit).
     """
     if sys.platform == "win32":
         return

@@ -39,12 +39,10 @@ BOOT_SECONDS = 60.0
 
 
 class WorkerDied(Exception):
-    """Raised if the worker process ended during a check, or was killed for an invalid answer or too large a message."""
+    """The worker process ended during a check, or was killed for an invalid answer or too large a message."""
 
 
 class WorkerAnswer(NamedTuple):
-    """The answer of a worker process to one check."""
-
     # `failure` is the error text if the check failed. `fit` says whether the worker can run another check. `spent` is
     # the CPU time of the check, in seconds.
 
@@ -55,7 +53,7 @@ class WorkerAnswer(NamedTuple):
 
 
 class WorkerProcess:
-    """One child process that runs one check at a time. :meth:`start` starts it.
+    """One child process that runs one check at a time.
 
     *memory* limits its address space, in bytes (``None``, and on Windows: no limit).
     """
@@ -72,7 +70,6 @@ class WorkerProcess:
         self._socket.setblocking(False)
         self._process = context.Process(target=serve, args=(self._theirs, memory), name="interwhen-worker", daemon=True)
         self.loaded: set[bytes] = set()
-        """The pickled verifiers that this worker has loaded."""
 
     async def start(self) -> None:
         # In a thread, because the start of a process blocks.
@@ -98,8 +95,7 @@ class WorkerProcess:
         """Run one check in the worker process, and return its answer. Raises :class:`WorkerDied`.
 
         *target* is the pickled verifier and *argument* the pickled claim; with ``None``, the worker only loads the
-        verifier. *seconds* is the deadline of the check; the caller must cancel this call when it has passed. The
-        process is ended if the message is too large or the answer invalid.
+        verifier. *seconds* is the deadline of the check; the caller must cancel this call when it has passed.
         """
         try:
             await send(self._socket, pickle.dumps((target, argument, seconds)))
@@ -157,8 +153,6 @@ class WorkerProcess:
 
 
 class ProcessPool:
-    """A pool of at most *size* worker processes."""
-
     # A process starts when it is first needed; if it dies, another replaces it. `memory` limits the address space of
     # each process in bytes (`None`, and on Windows: no limit). `when_measured` is called with the verifier and the CPU
     # seconds of each check that returned a value.

@@ -1,4 +1,4 @@
-"""What a file names, such as the monitors and the model of a journal, and what of it may be made.
+"""Decides which monitors and models that a file names may be made.
 
 A file may come from anybody. So its monitors are made only if their plug-ins are declared safe, or if the user trusts
 the file, and its model only in the second case. No other module reads these names.

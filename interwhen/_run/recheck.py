@@ -1,4 +1,4 @@
-"""Reads a finished run again: replays its journal, and checks its recorded text with other monitors or once more."""
+"""Replays the journal of a finished run, and checks its recorded text again."""
 
 from __future__ import annotations
 
@@ -128,11 +128,8 @@ class RepeatedCheck(msgspec.Struct, frozen=True):
     """The result of repeating one recorded check that had passed: whether it passes again."""
 
     check: CheckRecord
-    """The recorded check."""
     passes: bool
-    """Whether the check passes again."""
     why: str = ""
-    """Why the check does not pass; empty if it passes."""
     changed: str = ""
     """What is known to have changed in its verifier since the record: the version or the code; otherwise empty."""
     left_out: bool = False
@@ -149,15 +146,10 @@ async def check_again(
 ) -> tuple[Result, tuple[RepeatedCheck, ...]]:
     """Repeat the passed checks of a recorded result, with the installed verifiers and without a model.
 
-    *path* is a journal, or a file with a result as JSON. For a journal, *monitors* defaults to the monitors that the
-    journal names, and *prompt* is ignored. Of these, without *trust*, only the safe ones are used, and for a limited
-    time. For a result, *monitors* is required, and so is *prompt* if the monitors read the problem in it. *on_progress*
-    gets the number of checks that have ended, and an estimate of their total.
-
-    Returns the recorded result, and a :class:`RepeatedCheck` for each check that had passed. A claim that only a fork
-    finds does not pass again. Raises :class:`~interwhen.journal.JournalError` or :class:`UsageError` if the record or
-    the monitors cannot be used, or if supervision is switched off while there are monitors, and :class:`OSError` if the
-    file cannot be opened.
+    *path* is a journal, or a file with a result as JSON. For a journal, *monitors* defaults to those that it names
+    (without *trust*, only the safe ones, for a limited time), and *prompt* is ignored. For a result, *monitors* is
+    required, and so is *prompt* if the monitors read the problem in it. A claim that only a fork finds does not pass
+    again.
     """
     result, chunks, asked, begins = _recorded(path, prompt)
     header, size = begins[2:]
@@ -233,8 +225,6 @@ def vet_in_time(result: Result) -> None:
 
 
 class ClaimVerdict(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The outcome of checking a claim again."""
-
     outcome: str
     """In the words of the compact form: ``pass``, ``violation``, ``unknown``, ``error``, ``timed_out``, …"""
     why: str = ""
@@ -244,12 +234,10 @@ class ClaimVerdict(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 async def check_claim_again(path: str | os.PathLike[str], monitor: str, key: str, span: Span | None) -> ClaimVerdict:
-    """Check one recorded claim again with the installed verifiers, and return the outcome. No model runs.
+    """Check one recorded claim again with the installed verifiers. No model runs.
 
-    *path* is the journal, *monitor* the name of the monitor that found the claim, and *key* and *span* identify the
-    claim. *span* has the offsets of the trace at that time, so the text may have been cut later. Raises
-    :class:`UsageError` if the monitor cannot be made from the journal, if the claim is not found again, or if
-    supervision is switched off. Raises :class:`~interwhen.journal.JournalError` as :func:`replay` does.
+    *span* has the offsets of the trace at that time, so the text may have been cut later. Raises :class:`UsageError` if
+    the claim is not found again, or its monitor cannot be made.
     """
     journaled = read_journal(path)
     refuse_redacted(journaled)
@@ -416,11 +404,7 @@ def vet_was_on(run: Run) -> None:
 
 
 class _CheckedCharacters:
-    """Estimates how many characters of recorded text :func:`recheck` has checked, and reports this to *on_progress*.
-
-    *on_progress* gets the estimate and *total*, the number of all characters, at each event. The estimate never
-    decreases.
-    """
+    """Estimates how many of the *total* characters :func:`recheck` has checked. The estimate never decreases."""
 
     def __init__(self, total: int, on_progress: OnProgress | None) -> None:
         self._total = total

@@ -1,8 +1,5 @@
-"""The shared data types of interwhen, which the other packages import.
+"""The shared data types of interwhen, which the other packages import. No module here imports another package.
 
-They are spans, segments, claims, verdicts, monitors, triggers, remedies, events, results, the ledger and the errors.
-Most are frozen records that only validate their fields. No module here imports another package of interwhen.
-`extensions.py` defines the Protocols for optional parts of a run: precompute, worker pools.
 Start with `monitors.py` to write a verifier, with `results.py` to read a result.
 """
 
@@ -16,8 +13,7 @@ __version__ = "0.1.0"
 def lazy_names(facade: str, later: Mapping[str, tuple[str, ...]] | None = None) -> Callable[[str], object]:
     """Return the ``__getattr__`` of the module *facade*: it imports a name of *later* when it is first used.
 
-    *later* has the names by the module that defines them; a module without names is itself the name. For a name that
-    the facade promised earlier, the error says where it is now.
+    *later* has the names by the module that defines them; a module without names is itself the name.
     """
     homes = {name: module for module, names in (later or {}).items() for name in names or (module.rpartition(".")[2],)}
 

@@ -5,25 +5,25 @@ Other modules define a few more subclasses for their own purpose, such as :class
 ::
 
     InterwhenError
-    ├── UsageError                the caller passed something wrong (also a ValueError)
-    │   ├── PluginError           a plug-in is missing, broken, or was given wrong options
-    │   ├── JournalError          a file is not a journal, or this version cannot read or continue it
-    │   └── UnknownContext        a store has no prepared context of this name
-    ├── MissingExtraError         an optional dependency is not installed
-    ├── SandboxUnavailable        this machine cannot enforce what a sandbox promises
-    ├── StoreError                a store of precomputed items cannot be opened, read or written
-    │   └── StoreConflict         another writer changed it meanwhile
-    └── ModelError                the model's server, or the connection to it
-        ├── ConnectError          could not be reached, or broke the connection
-        ├── UpstreamError         answered with an error
-        │   ├── ContextOverflow   the prompt is longer than the context window
-        │   └── RateLimited       429
-        ├── StreamProtocolError   sent an invalid stream
-        │   ├── MalformedEvent    one event is not a chunk; the stream can be read after it
-        │   └── UnexpectedForm    not the form that was asked for: a page, gzip, the other API, n > 1
-        ├── OutOfTokens           not asked: the token budget is spent
-        ├── StreamTimeout         sent nothing in time
-        └── StreamClosed          we closed the stream while it was being read
+    ├── UsageError
+    │   ├── PluginError
+    │   ├── JournalError
+    │   └── UnknownContext
+    ├── MissingExtraError
+    ├── SandboxUnavailable
+    ├── StoreError
+    │   └── StoreConflict
+    └── ModelError
+        ├── ConnectError
+        ├── UpstreamError
+        │   ├── ContextOverflow
+        │   └── RateLimited
+        ├── StreamProtocolError
+        │   ├── MalformedEvent
+        │   └── UnexpectedForm
+        ├── OutOfTokens
+        ├── StreamTimeout
+        └── StreamClosed
 """
 
 from __future__ import annotations
@@ -200,7 +200,10 @@ class MalformedEvent(StreamProtocolError):
 
 
 class UnexpectedForm(StreamProtocolError):
-    """The response has another format than the request asked for. A retry would most likely get the same response."""
+    """The response has another form than the request asked for: a page, gzip, the other API, or ``n`` > 1.
+
+    A retry would most likely get the same response.
+    """
 
     retryable = False
 

@@ -1,4 +1,4 @@
-"""The events that a run yields to its reader. :data:`Event` is the union of all of them."""
+"""The events that a run yields to its reader."""
 
 from __future__ import annotations
 

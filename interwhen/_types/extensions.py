@@ -28,18 +28,15 @@ class Served:
     model: Model
     """The run's model, or a model that replays a stored answer. The monitors check a replayed answer, too."""
     prompt: Prompt
-    """The prompt, with the prepared text, if any."""
     items: tuple[str, ...] = ()
-    """The names of the items that were used."""
     offline_tokens: int = 0
-    """All tokens that were spent on these items and on the items that they were made from."""
+    """As :attr:`~interwhen._types.ledger.Ledger.offline_tokens`."""
     offline_share: float = 0.0
-    """This run's share of ``offline_tokens``. The tokens of each item are divided by the number of runs that have used
-    the item so far."""
+    """As :attr:`~interwhen._types.ledger.Ledger.offline_share`."""
     answer: tuple[Chunk, ...] = ()
     """The stored answer that ``model`` replays; empty if it replays none."""
     use: ContextUse | None = None
-    """The name of the context, and what is used of it; ``None``: the context does not say."""
+    """``None``: the context does not say."""
 
 
 @runtime_checkable

@@ -108,7 +108,6 @@ class ContextUse(msgspec.Struct, frozen=True, gc=False):
 
     name: str
     used: ContextPart
-    """:data:`ContextPart` explains the words."""
     why: str = ""
     """Why nothing was used; empty if something was."""
 
@@ -117,13 +116,12 @@ class Offline(msgspec.Struct, frozen=True, gc=False):
     """The prepared items that a run used."""
 
     items: tuple[str, ...] = ()
-    """The names of the items."""
     tokens: int = 0
     """See :attr:`Ledger.offline_tokens`."""
     share: float = 0.0
     """See :attr:`Ledger.offline_share`."""
     context: ContextUse | None = None
-    """The context of these items; ``None``: the run had none, or the context did not say."""
+    """``None``: the run had none, or the context did not say."""
 
 
 class BlockedLoop(msgspec.Struct, frozen=True, gc=False):
@@ -179,14 +177,13 @@ class SkippedEvent(msgspec.Struct, frozen=True, gc=False):
     sample: str
     """The first 200 bytes of the event, escaped to ASCII."""
     why: str
-    """Why the event could not be parsed."""
 
 
 class WireReport(msgspec.Struct, frozen=True):
     """Irregularities of the connection that did not stop the run. All fields have their defaults if there were none."""
 
     skipped_events: int = 0
-    """The number of skipped events (``malformed="skip"``). The text of these events is missing in the trace."""
+    """The text of these events is missing in the trace."""
     skipped: tuple[SkippedEvent, ...] = ()
     """The first skipped events, at most 16."""
     replaced_events: int = 0

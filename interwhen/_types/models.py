@@ -80,7 +80,6 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def said(self) -> str:
-        """The text to send to a model that continues by an extra turn: ``ask`` if it is set, otherwise ``text``."""
         return self.text if self.ask is None else self.ask
 
 

@@ -1,4 +1,4 @@
-"""Monitors and extractors. A monitor binds a trigger, an extractor, a verifier, a delivery and a remedy."""
+"""Monitors and extractors."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ but only for the answer."""
 GATING: tuple[Delivery, ...] = ("gate", "gate_tools")
 """The deliveries that hold text back until the checks of this text have ended."""
 HOLDING: tuple[Delivery, ...] = (*GATING, "final")
-"""The deliveries that hold any text back: those of :data:`GATING`, and ``final``, which holds back the answer."""
+"""The deliveries that hold any text back."""
 
 Reading = Literal["live", "gate", "final"]
 """When the reader gets text.
@@ -55,7 +55,6 @@ Reading = Literal["live", "gate", "final"]
 ``live``: as it arrives, with retractions, unless the delivery of a monitor holds it back. ``gate``: after its checks.
 ``final``: after the checks of the whole answer. A monitor that only observes holds nothing back."""
 MOST_SCORES = 20
-"""The largest value of :attr:`Fork.scores`."""
 
 Parser: TypeAlias = Callable[..., Iterable[Claim]]
 """Turns a segment into claims by code, without spending tokens. It runs on the event loop, so it must be quick, and
@@ -69,8 +68,7 @@ must be quick, and should rather return too many spans than too few. In a monito
 return value of ``prepare``."""
 
 Prepare: TypeAlias = Callable[[Task], Any]
-"""Computes, from the task of a run, a value for the extractor and the verifier. ``None``: the monitor does not apply to
-this task."""
+"""See :attr:`Monitor.prepare`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Monitors of the prompt: what they read, what they find, and what follows, before the model is asked."""
+"""Monitors of the prompt, which read it before the model is asked."""
 
 from __future__ import annotations
 
@@ -91,7 +91,6 @@ class PromptRefused(InterwhenError):
 
     def __init__(self, records: tuple[PromptRecord, ...]) -> None:
         self.records = records
-        """The findings, also those of other monitors, and the failures."""
         refusing = [one for one in records if one.outcome in ("refused", "failed")]
         reasons = "; ".join(dict.fromkeys(f"{one.monitor}: {one.why}" for one in refusing))
         self.reason = f"the prompt must pass its monitors, and was refused by {reasons}"

@@ -56,14 +56,7 @@ class Resample(msgspec.Struct, frozen=True, tag=True):
 Rung = Literal["repair", "resample", "feedback", "restart"]
 """A remedy of the ladder of :class:`Auto`. ``restart``: cut the trace back to an earlier point, and sample again."""
 RUNGS: tuple[Rung, ...] = get_args(Rung)
-"""All rungs of the ladder."""
 LADDER: tuple[Rung, ...] = ("repair", "resample", "resample", "feedback", "restart")
-"""The default order of the ladder."""
-
-
-_Order = Annotated[
-    tuple[Rung, ...], Meta(min_length=1, description=f"some of {', '.join(RUNGS)}, each once but resample")
-]
 
 
 class Auto(msgspec.Struct, frozen=True, tag=True):
@@ -206,7 +199,6 @@ DEFAULT_TEMPLATE = FeedbackTemplate(
         ),
     )
 )
-"""The default sentences of feedback."""
 
 
 def leaks(violations: tuple[ViolationRecord, ...], answer: str) -> tuple[ViolationRecord, ...]:

@@ -86,18 +86,18 @@ PromptOutcome = Literal["observed", "refused", "rewritten", "failed"]
 
 
 class PromptRecord(msgspec.Struct, frozen=True, gc=False):
-    """The record of one finding in a prompt, or of a monitor that failed, without the text."""
+    """The record of one finding in a prompt, without the text, or of a monitor that failed.
+
+    If the monitor failed, ``role``, ``index`` and ``span`` are ``None``.
+    """
 
     monitor: str
     version: str
-    """The version of the monitor."""
     outcome: PromptOutcome
     role: Role | None
-    """The role of the text; ``None`` if the monitor failed."""
     index: int | None
-    """The number of the message in the prompt, from 0; ``None`` if the monitor failed."""
+    """The number of the message in the prompt, from 0."""
     span: Span | None
-    """The place in the text; ``None`` if the monitor failed."""
     why: str
     """What was found, or why the monitor failed."""
 

@@ -1,7 +1,4 @@
-"""Keeps the server's chunks, with the trace offset of their text, until the reader may see them.
-
-Text in them that no monitor reads is found, and held back by a gate.
-"""
+"""Keeps the server's chunks, with the trace offset of their text, until the reader may see them."""
 
 from __future__ import annotations
 
@@ -62,9 +59,8 @@ class FieldFilter:
         self._request = request
         self._asked: RequestStrings | None = None
         self.holds = holds
-        """Whether unmonitored text is removed or replaced."""
         self.unmonitored: dict[str, bool] = {}
-        """The first 8 fields with unmonitored text, by name. The value tells whether the text was held back."""
+        """The first 8 fields with unmonitored text, and whether this text was held back."""
 
     def note(self, name: str) -> None:
         if len(self.unmonitored) < NAMES_KEPT:
@@ -106,7 +102,6 @@ class ChunkFieldFilter(FieldFilter):
         self._api: Literal["chat", "completions"] = api
         self._decode = _DECODERS[api].decode
         self.before = self.after = b""
-        """The bytes of the remembered clean chunk before and after its text; empty until one is remembered."""
         self.begin = self.rest = 0
         """The lengths of ``before`` and ``after``."""
         self.least = 1 << 62
@@ -241,11 +236,12 @@ class BufferedChunk:
         self.calls: tuple[int, ...] = ()
         """For each of its pieces of tool calls, the number of the call."""
         self.places: Mapping[int, int] = _NO_PLACES
-        """The trace offset of each complete call, by its number. Incomplete calls have none."""
+        """The trace offset of each complete call, by its number."""
         self.shift = 0
         """How many calls of earlier requests were kept. The reader's number of a call is its own number plus this."""
         self.cut = False
-        """Whether ``text`` is only the beginning of the chunk's text."""
+        """Whether ``text`` or the calls are only a part of those in ``data``, so that the composer must write a new
+        chunk."""
         self.split = 0
         """For a chunk with reasoning and answer: the length of the reasoning."""
         self.piece: Piece | None = None
@@ -295,24 +291,22 @@ class ChunkBuffer:
     ) -> None:
         self.queue: deque[BufferedChunk] = deque()
         self.calls: list[BufferedChunk] = []
-        """Chunks with pieces of tool calls that were taken from the queue. They wait for the end."""
+        """Chunks with pieces of tool calls, which left the queue and wait for the end."""
         self.first: bytes = b""
-        """The first chunk: the template of the chunks that interwhen makes."""
+        """The template of the chunks that interwhen makes."""
         self.reasoning: Field | None = None
-        """The field with the reasoning; ``None`` before any has come."""
+        """``None`` before any reasoning has come."""
         self.field_filter = ChunkFieldFilter(
             "chat" if field == "content" else "completions", holds=holds, request=request
         )
-        """Finds text that no monitor reads, and holds it back if *holds* is true."""
         self._decode = decode
         self._field: Field = field
         self._at = 0
         self.requests = 0
-        """How many streams have begun."""
         self.counted: dict[int, bytes] = {}
         """The last chunk of each request that had the server's token counts, by the number of the request."""
         self.call_extras: dict[str, Any] = {}
-        """The field ``extra_content`` of the calls that have one, by their ids. Gemini needs it back with the calls."""
+        """The field ``extra_content`` of calls, by their ids. Gemini needs it back with the calls."""
         self._calls = CallAssembler(self.call_extras)
         self._places: dict[int, int] = {}
         self._shift = 0

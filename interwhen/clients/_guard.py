@@ -47,7 +47,7 @@ class NotJson(ValueError):
 
 
 class Signature:
-    """The parameters of one tool function, as the model sees them. *name* is the tool's name."""
+    """The parameters of one tool function, as the model sees them."""
 
     # The model does not see the parameters in `context`, nor the `self` or `cls` of a method.
 
@@ -304,8 +304,6 @@ def guard(
 
 
 class _Guarded:
-    """One guarded tool, with the monitors of its *calls* and of its *results*."""
-
     def __init__(
         self,
         tool: Callable[..., Any],

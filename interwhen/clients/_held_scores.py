@@ -1,7 +1,6 @@
 """Compares log-probabilities with the text of their tokens, and holds them back until this text has come.
 
-The tokens must spell the text, so that a reader of the tokens reads the text that monitors read. White space may
-differ. A gate shows no token before its text is released.
+The tokens must spell the text, except for white space: a reader of the tokens must read what monitors read.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ _MOST_TEXT = 4096
 _LAST = 64
 """The most bytes of a last token after the end of the stop sequence in it."""
 _MOST_ALTERNATIVES = 128
-"""The most alternatives to one token."""
 
 _LISTS = ("tokens", "token_logprobs", "top_logprobs", "text_offset")
 """The lists of the completions API, with one member for each token."""
@@ -42,7 +40,7 @@ _CHARACTER = 4
 
 
 class HeldTokens:
-    """Finds the tokens whose text has come, in their order. Those whose text is still to come wait."""
+    """Finds the tokens whose text has come, in their order."""
 
     # Marks, which are in no text, are left out. After a token that does not spell the text, no further token is found.
 
@@ -50,10 +48,9 @@ class HeldTokens:
         self._waiting: list[tuple[bytes, Any]] = []
         self._text = b""
         self._unknown = 0
-        """How many bytes at the start of the text may belong to tokens whose bytes are not known."""
+        """How many bytes at the start of the text may belong to tokens with unknown bytes."""
         self._has_scores = False
         self._marks = 0
-        """How many tokens were in no text."""
         self.differs = False
         """Whether the tokens do not spell the text."""
 
@@ -120,7 +117,7 @@ def _packed(text: str) -> bytes:
 
 
 class HeldScores:
-    """Compares and holds back the log-probabilities in the chunks of one stream of the chat or the completions API."""
+    """The log-probabilities in the chunks of one stream of the chat or the completions API."""
 
     def __init__(self) -> None:
         self._tokens: Mapping[str, HeldTokens] = {"content": HeldTokens(), "reasoning_content": HeldTokens()}
@@ -130,9 +127,9 @@ class HeldScores:
         return any(held.differs for held in self._tokens.values())
 
     def take(self, scores: Any, text: str, reasoning: str) -> dict[str, Any] | None:
-        """Return the log-probabilities to show with a chunk whose field ``logprobs`` is *scores*.
+        """Return the log-probabilities to show with a chunk, if any.
 
-        *text* and *reasoning* are the texts of the chunk. The result is ``None`` if there are none to show.
+        *scores* is the field ``logprobs`` of the chunk.
         """
         given = scores if isinstance(scores, dict) else {}
         shown: dict[str, Any] = {}

@@ -1,7 +1,7 @@
 """The known fields of each API, in one table for all codecs.
 
-Monitors read the fields of kind ``text``; the other fields of the table repeat such text or hold no text of a model.
-Any other string is unmonitored text: a result with it is not verified, and a gate holds it back.
+Any string outside of these fields and their forms is unmonitored text: a result with it is not verified, and a gate
+holds it back.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ FORMS: Final[Mapping[str, str]] = {
     "name": "(?:[!-~]{1,64} ){0,4}[!-~]{0,256}",
     "code": "[A-Za-z0-9+/=_.:~-]{0,65536}",
 }
-"""The forms of short plain values, as regular expressions. Any other string in such a field counts as text."""
+"""Any other string in a field of these kinds counts as text."""
 _FORMS = {kind: re.compile(form) for kind, form in FORMS.items()}
 _FORMS |= {"echo": _FORMS["word"], "labels": _FORMS["word"]}
 _KEY = re.compile("[A-Za-z0-9_.:/-]{1,64}")
-"""The form of an object's key. A key in another form counts as text."""
+"""An object's key in another form counts as text."""
 _MOST_CHARACTERS = 1024
-"""The most characters of different keys and words in a field. More of them count as text."""
+"""The most characters of different keys and words in a field; more count as text."""
 _MOST_UNKNOWN = 32
-"""The most unknown fields without text in an object. More of them count as text."""
+"""The most unknown fields without text in an object; more count as text."""
 _LONGEST_TOKEN = 128
 """The most characters of a token with a log-probability."""
 NAMES_KEPT = 8
@@ -220,22 +220,20 @@ OURS: Final = "interwhen"
 
 
 class Sifted(NamedTuple):
-    """A value from which unmonitored text was removed or replaced, and the names of the fields that had such text."""
+    """A value whose unmonitored text was removed or replaced."""
 
     value: Any
     names: tuple[str, ...]
-    """The paths of these fields, such as ``item.arguments``: at most 8, each of at most 100 characters."""
+    """The paths of the fields that had such text, such as ``item.arguments``: at most 8, each of at most 100
+    characters."""
 
 
 Stands: TypeAlias = Callable[[str, str], str]
-"""``stands(place, text)`` returns *text* if monitors read it in another field, else the text to show instead.
-
-*place* is the path of the field, such as ``item.arguments``.
-"""
+"""``stands(place, text)`` returns *text* if monitors read it in another field, else the text to show instead."""
 
 
 class RequestStrings:
-    """The strings in the request *body*, keys included: a server may repeat them. They are collected at first use."""
+    """The strings in the request *body*, keys included: a server may repeat them."""
 
     def __init__(self, body: Mapping[str, Any]) -> None:
         self._body = body
@@ -273,10 +271,7 @@ class _Sifter:
         self.names: dict[str, None] = {}
 
     def fields(self, value: Mapping[str, Any], table: Table, place: str) -> dict[str, Any]:
-        """Return the object *value*, which is at the path *place*, without unmonitored text.
-
-        *table* lists its known fields.
-        """
+        """Return the object *value*, which is at the path *place*, without unmonitored text."""
         kept: dict[str, Any] = {}
         unknown = 0
         for name, inner in value.items():

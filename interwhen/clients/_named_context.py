@@ -32,7 +32,7 @@ def open_source(store: str | None, key_file: Path | None, passages: int = 0) -> 
 
 @dataclass(frozen=True, slots=True)
 class NamedContext:
-    """A prepared context that is identified by its name. The *source* reads it when it is needed first."""
+    """A prepared context that *source* reads when it is first needed."""
 
     name: str
     source: ContextSource

@@ -47,7 +47,7 @@ from interwhen.clients._upstream import ModelEndpoint
 
 @dataclass(frozen=True, slots=True)
 class SdkCall:
-    """One call of an SDK client that is supervised, with all that is needed to send its requests."""
+    """One supervised call of an SDK client."""
 
     client: Any
     """The client of the SDK, without supervision."""
@@ -56,11 +56,9 @@ class SdkCall:
     options: FinalRequestOptions
     """The caller's request in the form of the SDK: path, body, headers and retries."""
     endpoint: ModelEndpoint
-    """What earlier calls have learned about the model."""
     send: Send
-    """A function that sends a request as the SDK does, and returns the open response."""
     list_models: Callable[[], Awaitable[bytes]]
-    """A function that returns the body of the server's answer to ``GET /models``."""
+    """Returns the body of the answer to ``GET /models``."""
 
     async def begin(self) -> tuple[Supervised, httpx2.Response]:
         # Raises the exceptions of the SDK, `UsageError` for a call that cannot be supervised, and `PromptRefused`.
@@ -196,7 +194,7 @@ _METHODS = ("create", "stream", "parse")
 
 
 ModelEndpoints: TypeAlias = Callable[[str, str], ModelEndpoint]
-"""A function that takes a base URL and a model, and returns what was learned about that model."""
+"""Takes a base URL and a model."""
 
 
 def wrapped(client: Any, settings: Settings, endpoints: ModelEndpoints | None = None) -> Any:
@@ -299,8 +297,6 @@ class _Supervising:
 
 
 class AsyncSupervising(_Supervising):
-    """A mixin that supervises the calls of an async client."""
-
     async def request(
         self, cast_to: Any, options: FinalRequestOptions, *, stream: bool = False, stream_cls: Any = None
     ) -> Any:
@@ -328,7 +324,7 @@ class AsyncSupervising(_Supervising):
 
 
 class SyncSupervising(_Supervising):
-    """A mixin that supervises the calls of a sync client. The runs use an event loop in a separate thread."""
+    """Runs its calls on an event loop in a separate thread."""
 
     @cached_property
     def _interwhen_loop(self) -> LoopThread:

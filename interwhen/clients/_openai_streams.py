@@ -97,10 +97,7 @@ def attach(made: Any, info: SupervisionInfo) -> Any:
 
 
 def builder(cast_to: Any, slow: Build) -> Callable[[Part], Any]:
-    """Return a function that converts a chunk to an SDK object of the class *cast_to*, with its supervision info.
-
-    *slow* is the SDK's own conversion function.
-    """
+    """Return a function that converts a chunk to an object of *cast_to*. *slow* is the SDK's own conversion."""
     from openai.types.chat import ChatCompletionChunk
 
     build = _chat_builder(slow) if cast_to is ChatCompletionChunk else slow
@@ -135,13 +132,13 @@ def _chat_builder(slow: Build) -> Build:
 
 
 class _Kind:
-    """Makes objects of the SDK class *cls* quickly, beginning with the default values of the class."""
+    """Makes objects of the SDK class *cls* quickly, from the default values of its fields."""
 
     def __init__(self, cls: Any) -> None:
         self._cls = cls
         self._defaults: dict[str, Any] = {}
         self.usable = True
-        """Whether objects of the class can be made in this way: no field has an alias or a default factory."""
+        """Whether objects can be made in this way: no field has an alias or a default factory."""
         try:
             for name, field in cls.model_fields.items():
                 self.usable = self.usable and field.alias is None and field.default_factory is None
@@ -181,7 +178,7 @@ KEY = "interwhen"
 
 
 class AsyncBody(httpx2.AsyncByteStream):
-    """The body of a supervised response of an async client, as an event stream of raw bytes."""
+    """The body of a supervised response, as an event stream of raw bytes."""
 
     def __init__(self, supervised: Supervised, request: httpx2.Request) -> None:
         self._supervised = supervised
@@ -202,8 +199,6 @@ class AsyncBody(httpx2.AsyncByteStream):
 
 
 class SyncBody(httpx2.SyncByteStream):
-    """The body of a supervised response of a sync client, as an event stream of raw bytes."""
-
     def __init__(self, supervised: Supervised, request: httpx2.Request, loop: Running) -> None:
         self._supervised = supervised
         self.feed = Feed(supervised, loop)
@@ -227,13 +222,13 @@ OPENED: ContextVar[tuple[list[Any], ...]] = ContextVar("interwhen_opened_streams
 
 
 class _Supervised(Generic[_T]):
-    """What the streams of sync and async clients have in common: the call, and how its chunks are made."""
+    """Base class of the streams, whose chunks have a :class:`~interwhen.clients.SupervisionInfo`."""
 
     response: httpx2.Response
     _client: Any
     _cast_to: Any
     collected: list[Event] | None = None
-    """The events of all chunks so far, or ``None`` if events are not collected."""
+    """The events of all chunks so far; ``None`` if they are not collected."""
 
     def __init__(self, *, cast_to: Any, response: httpx2.Response, client: Any, options: Any = None) -> None:
         self._supervised: Supervised = response.extensions[KEY]
@@ -264,8 +259,6 @@ class _Supervised(Generic[_T]):
 
 
 class SupervisedAsyncStream(_Supervised[_T], AsyncStream[_T], Generic[_T]):
-    """An :class:`openai.AsyncStream` whose chunks have a :class:`~interwhen.clients.SupervisionInfo`."""
-
     async def __stream__(self) -> AsyncIterator[_T]:
         make, parts_of = self._maker(), self._supervised.parts
         try:
@@ -279,8 +272,6 @@ class SupervisedAsyncStream(_Supervised[_T], AsyncStream[_T], Generic[_T]):
 
 
 class SupervisedStream(_Supervised[_T], Stream[_T], Generic[_T]):
-    """An :class:`openai.Stream` whose chunks have a :class:`~interwhen.clients.SupervisionInfo`."""
-
     def __stream__(self) -> Iterator[_T]:
         make = self._maker()
         try:

@@ -33,8 +33,7 @@ if TYPE_CHECKING:
 class SdkError(UpstreamError):
     """Carries an exception of the SDK through the engine. The caller gets the ``original``.
 
-    *retryable* says whether another request may help. *in_body*: the connection broke or timed out while a body was
-    read.
+    *in_body*: the connection broke or timed out while a body was read.
     """
 
     def __init__(self, original: Exception, *, retryable: bool = False, in_body: bool = False) -> None:
@@ -85,7 +84,7 @@ def _error_body(text: str) -> Any:
 _CLOSE_SECONDS = 1.0
 
 Send = Callable[["FinalRequestOptions"], Awaitable[httpx2.Response]]
-"""A function that sends a request as the SDK does, and returns an open, successful response."""
+"""Sends a request as the SDK does, and returns an open, successful response."""
 
 
 class SdkBody:
@@ -147,9 +146,7 @@ class SdkBody:
 class SdkTransport:
     """Sends the requests of one call through an SDK client; see :class:`~interwhen.clients._upstream.CallTransport`.
 
-    *options* are those of the caller's request. *send* sends a request, which the SDK retries up to *retries* times,
-    and *list_models* asks for ``GET /models``. Other paths outside of the version of the API can be used after
-    :meth:`open` has succeeded once.
+    *options* are those of the caller's request. The SDK repeats a request up to *retries* times.
     """
 
     def __init__(
@@ -168,10 +165,10 @@ class SdkTransport:
         self._send = send
         self._list_models = list_models
         self.response: httpx2.Response | None = None
-        """The response to the last request of :meth:`open` that was accepted."""
+        """The response to the last accepted request of :meth:`open`."""
         self._first: httpx2.Response | None = None
         self.host = ""
-        """Host and port of the server; empty before :meth:`open` has succeeded once."""
+        """Empty before :meth:`open` has succeeded once."""
 
     async def open(self, body: dict[str, Any], place: Place = "call") -> SdkBody:
         self.response = response = await self._accepted(body, place)

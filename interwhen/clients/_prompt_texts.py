@@ -25,8 +25,6 @@ _TOOL_ITEMS = ("_output", "_result", "file_search_call", "web_search_call", "cod
 
 
 class PlacedText(NamedTuple):
-    """A text in the prompt of a request, and its place in the request body."""
-
     path: Path
     text: PromptText
 

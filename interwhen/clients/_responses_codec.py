@@ -51,7 +51,7 @@ _HINT = "check that base_url is that of an OpenAI-compatible API"
 class ItemPart:
     """One part of the content or of the summary of an output item, as far as the reader has got it.
 
-    *kind* is the type of the part, and *index* its number for the reader.
+    *index* is its number for the reader.
     """
 
     __slots__ = ("announced", "closed", "index", "kind", "pieces", "said", "source")
@@ -63,11 +63,9 @@ class ItemPart:
         """The number of the server's item that its text comes from; negative if there is none."""
         self.pieces: list[str] = []
         self.announced = False
-        """Whether the event that adds the part was sent."""
         self.said = False
-        """Whether the event for the end of its text was sent."""
+        """Whether the event for the end of its text was sent. ``closed`` is the same for the end of the part."""
         self.closed = False
-        """Whether the event for the end of the part was sent."""
 
     @property
     def text(self) -> str:
@@ -89,10 +87,7 @@ class ItemPart:
 
 
 class OutputItem:
-    """An output item that the reader knows (by the event *announced*), and that has not ended yet.
-
-    *kind* is the type of the item, such as ``message``.
-    """
+    """An output item that the reader knows (by the event *announced*), and that has not ended yet."""
 
     def __init__(self, index: int, kind: str, name: str, announced: bytes | ItemBody, source: int) -> None:
         self.index = index
@@ -207,7 +202,7 @@ _NO_ITEMS = -1
 class OutputItems:
     """Tracks the output items that the reader knows, and renumbers the server's events to fit them.
 
-    *start_of* maps the server's number of an item to the number of the first item of the same request.
+    *start_of* maps the server's number of an item to that of the first item of the same request.
     """
 
     def __init__(self, start_of: Callable[[int], int]) -> None:
@@ -349,8 +344,6 @@ _INCOMPLETE: dict[str, FinishReason] = {"max_output_tokens": "length", "content_
 
 
 class ResponsesChunkBuffer(ChunkBuffer):
-    """A :class:`~interwhen.clients._chunk_buffer.ChunkBuffer` for the Responses API."""
-
     # The reader gets one response for all requests, so the numbers of output items continue from request to request.
 
     def __init__(self, *, holds: bool = False, request: Mapping[str, Any] = MappingProxyType({})) -> None:
@@ -588,9 +581,8 @@ class ResponsesComposer(Composer):
         self._template_made = self._own  # type: ignore[assignment]
         self._items = OutputItems(buffer.start_of)
         self._sequence = -1
-        """The sequence number of the last event."""
         self._rewrites = False
-        """Whether an event was added or changed. From then on, the events get new sequence numbers."""
+        """Whether an event was added or changed, so that new sequence numbers are needed."""
 
     def _add(self, part: Part, start: int | None = None, lead: int = 0) -> None:
         if part.raw is not None and not self._rewrites and self._buffer.requests == 1:
@@ -604,10 +596,7 @@ class ResponsesComposer(Composer):
         self._send(self._items.send(part.chunk()), start, lead)
 
     def _send(self, bodies: Iterable[Body], start: int | None = None, lead: int = 0) -> None:
-        """Add the events *bodies* with new sequence numbers.
-
-        *start* and *lead* describe the last one, which has the text.
-        """
+        """Add *bodies* with new sequence numbers. *start* and *lead* describe the last one, which has the text."""
         self._rewrites = True
         events = [*bodies]
         for number, body in enumerate(events, start=1):

@@ -28,7 +28,7 @@ CALLS: Final = ("function_call", "custom_tool_call")
 
 
 class WireItem(msgspec.Struct, frozen=True, gc=False):
-    """An output item, as far as it is read: id, type, and the fields of a tool call."""
+    """An output item, as far as it is read."""
 
     id: str | None = None
     type: str = ""
@@ -39,7 +39,7 @@ class WireItem(msgspec.Struct, frozen=True, gc=False):
 
 
 class WirePart(msgspec.Struct, frozen=True, gc=False):
-    """A part of the content or summary of an item, as far as it is read: its type."""
+    """A part of the content or summary of an item."""
 
     type: str = ""
 
@@ -53,8 +53,6 @@ class WireDetails(msgspec.Struct, frozen=True, gc=False):
 
 
 class ResponsesUsage(msgspec.Struct, frozen=True, gc=False):
-    """The token counts of a response."""
-
     input_tokens: int | None = None
     output_tokens: int | None = None
     input_tokens_details: WireDetails | None = None
@@ -62,7 +60,7 @@ class ResponsesUsage(msgspec.Struct, frozen=True, gc=False):
 
 
 class WireResponse(msgspec.Struct, frozen=True, gc=False):
-    """A response without its output: its status, its token counts, and why it is incomplete."""
+    """A response without its output."""
 
     status: Any = None
     usage: ResponsesUsage | None = None
@@ -100,8 +98,6 @@ CALL_PIECES: Final = ("response.function_call_arguments.", "response.custom_tool
 
 
 class ResponsesFieldFilter(FieldFilter):
-    """The filter for the events of the Responses API."""
-
     def __init__(self, *, holds: bool, request: Mapping[str, Any] = MappingProxyType({})) -> None:
         super().__init__(holds=holds, request=request)
         self._texts: dict[tuple[int | None, int | None, int | None], list[str]] = {}
@@ -115,7 +111,7 @@ class ResponsesFieldFilter(FieldFilter):
         self._made: list[str] = []
         """The names and arguments of complete calls."""
         self.differing: set[int | None] = set()
-        """The items of calls whose pieces or announcement differ from the complete call, which monitors read."""
+        """The items of calls whose pieces or announcement differ from the complete call."""
 
     def restart(self) -> None:
         # Forget the texts of the last request, because the items of the next one are numbered from 0 again.

@@ -1,10 +1,7 @@
 """Answers one call with a strategy: several requests to the caller's server, and one text for the reader.
 
-`CallSampler` sends the caller's request as often as the strategy asks for it, and records the answers. `StrategyRun`
-takes the place of a `Run`: it replays the chosen answer in a supervised run of its own, which corrects it if it is
-refuted. If a strategy answers with one run (`interrupt`, `greedy`), that run is shown while the model writes.
-
-Why: docs/decisions/strategies.md.
+The chosen answer is replayed in a supervised run, which corrects it if it is refuted. If a strategy answers with one
+run (`interrupt`, `greedy`), that run is shown while the model writes. Why: docs/decisions/strategies.md.
 """
 
 from __future__ import annotations
@@ -45,11 +42,11 @@ from interwhen.models._wrapper import ModelWrapper, StreamWrapper
 
 
 class RecordedAnswer(NamedTuple):
-    """One response as it came over the wire, so that it can be shown with all of its fields."""
+    """One response as it came over the wire, to be shown with all of its fields."""
 
     content_type: str
     packed: bytes
-    """The bytes of the body, compressed by ``zlib``."""
+    """The body, compressed by ``zlib``."""
 
 
 class RecordingTransport:
@@ -93,7 +90,7 @@ class RecordingTransport:
 
 
 class _SampleStream(StreamWrapper):
-    """The stream of one sample. It enforces the timeouts ``first_token`` and ``inter_token`` of *sampler*."""
+    """The stream of one sample, with the timeouts ``first_token`` and ``inter_token``."""
 
     # The chunks in `buffer` are dropped. `known` gets the first one, and the field with the reasoning.
 
@@ -151,7 +148,7 @@ class CallSampler(ModelWrapper):
         self.accepted = 0
         """How many requests for streams the server has accepted."""
         self.resume: ResumeWay | None = None
-        """How the last request that continued kept text did so, and why; ``None`` if no request did."""
+        """How the last request that continued kept text did so; ``None`` if there was none."""
         self.opened = anyio.Event()
         """Set once the server has accepted a request, or the strategy has ended."""
 
@@ -223,12 +220,11 @@ class CallMeter(MeteredModel):
         self._samples_left = samples
         self._answered: dict[tuple[object, ...], Completion] = {}
         self.answered_tokens = 0
-        """Tokens of the forks that were answered, as far as the server counted them."""
+        """Tokens of the answered forks, as far as the server counted them."""
         self.reasoning_tokens = 0
         """Tokens of reasoning in the samples, as far as the server counted them."""
         self.hides_reasoning = False
-        """Whether the server did not send all of the reasoning of a sample: it said so, or it counted tokens of
-        reasoning and has sent none."""
+        """Whether the server did not send all of the reasoning of a sample."""
         self.chosen: CallModel | None = None
         """Streams the chosen answer, which was counted as a sample; ``None`` if it is not chosen yet, or was shown."""
         self.chosen_hides = False
@@ -278,7 +274,7 @@ class CallMeter(MeteredModel):
 
 
 class _HidingStream(StreamWrapper):
-    """Adds to the finish reason of a stream the information that reasoning was hidden."""
+    """Says in the token counts at the end of a stream that reasoning was hidden."""
 
     async def receive(self) -> Sequence[Chunk]:
         return [
@@ -338,9 +334,8 @@ class StrategyRun:
         self._result: Result | None = None
         self._began = self._chosen_at = 0.0
         self.error: ModelError | None = None
-        """The exception that caused the result, if the result is ``failed``."""
+        """The exception that caused a failed result."""
         self.when_switched_off: Callable[[], object] | None = None
-        """A callback for the moment when supervision is switched off."""
 
     @property
     def monitors(self) -> tuple[Monitor, ...]:
@@ -619,7 +614,7 @@ class StrategyRun:
     def _ledger(self, shown: Ledger | None = None) -> Ledger:
         """Return the ledger of a call that does not end with the result of a live run.
 
-        *shown* is that of the run that showed the chosen answer; ``None`` if nothing was shown.
+        *shown* is that of the run that showed the chosen answer, if one did.
         """
         if self._live is not None:
             return self._summed(Ledger())

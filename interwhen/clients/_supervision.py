@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 
 _CLOSE_SECONDS = 10.0
-"""The time limit for closing, in seconds."""
 
 _tasks: set[asyncio.Task[None]] = set()
 """The running tasks: a reference keeps them from being garbage-collected."""
@@ -60,9 +59,7 @@ class CallEnding:
         journal: CallJournal | None = None,
     ) -> None:
         self.journal = journal
-        """The journal of the call; ``None`` if it has none."""
         self.origin = origin
-        """Identifies the call."""
         self._call = call
         self._settings = settings
         self._monitors = monitors
@@ -71,9 +68,7 @@ class CallEnding:
         if settings.on_result is not None or settings.on_event is not None:
             listeners = (Callbacks(settings.on_result, settings.on_event), *listeners)
         self.observation = Observation(origin.call_id, origin.source, call.model, listeners, call.api)
-        """Passes the events and the end of the call to the callbacks of the settings, and to those that watch it."""
         self.are_watching = any(listener.wants_events for listener in listeners)
-        """Whether a listener wants the events."""
 
     def publish(self, result: Result | None) -> None:
         # For a call of a gateway, this only tells the listeners. `result` is `None` if the call raised an exception.
@@ -143,15 +138,14 @@ NAME = "tool-format"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FormatClaim(Claim):
-    """The claim that the tool call *call* names an offered tool and has valid arguments."""
+    """The claim that *call* names an offered tool and has valid arguments."""
 
     call: ToolCall
     required: tuple[str, ...] | None
     """The required arguments of the tool; ``None`` if no such tool is offered."""
     offered: tuple[str, ...]
-    """The names of the tools that the request offers."""
     problem: str = ""
-    """Why the call, which is written as text, cannot be read; empty if it was read."""
+    """Why the call, which the model wrote as text, cannot be read; empty if it was read."""
 
 
 def check(claim: FormatClaim) -> Verdict:
@@ -222,7 +216,7 @@ def _required(tool: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 class Supervised:
-    """The answer to one call, chunk by chunk. :func:`supervise` creates it."""
+    """The answer to one call, chunk by chunk."""
 
     # Call `parts` until it returns an empty list, or call `aclose`.
 
@@ -239,11 +233,9 @@ class Supervised:
         context_use: ContextUse | None,
     ) -> None:
         self.ending = ending
-        """Makes the record of the call."""
         self.context_use = context_use
-        """What the call uses of its prepared context; ``None`` if it has no context, or if this is not reported."""
+        """``None`` if the call has no prepared context, or if its use is not reported."""
         self.call_id = ending.origin.call_id
-        """The id of the call, as in its log event and in the audit file."""
         self._settings = settings
         self._run = inner
         self._model = model
@@ -384,10 +376,9 @@ async def supervise(
 ) -> Supervised:
     """Send *call* over *transport*, supervised with *settings*. Return when the server has accepted it.
 
-    *endpoint* has what earlier calls have learned about the model, and *origin* the id of the call. Raises
-    :class:`~interwhen.models.ModelError` if the server refuses the call or cannot be reached, :class:`PromptRefused` if
-    a prompt monitor refuses it, :class:`Unsupported` if it cannot be supervised, and :class:`~interwhen.UsageError` if
-    its prepared context does not exist.
+    Raises :class:`~interwhen.models.ModelError` if the server refuses the call or cannot be reached,
+    :class:`PromptRefused` if a prompt monitor refuses it, :class:`Unsupported` if it cannot be supervised, and
+    :class:`~interwhen.UsageError` if its prepared context does not exist.
     """
     monitors = settings.deliveries(structured=call.is_structured)
     origin = origin or CallOrigin()

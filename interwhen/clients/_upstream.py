@@ -130,7 +130,7 @@ _PIECE = 1 << 16
 
 
 class KnownResponse:
-    """An `HttpResponse` whose whole *body* is in memory. Its status is 200."""
+    """An `HttpResponse` whose whole *body* is in memory."""
 
     status = 200
 
@@ -255,55 +255,41 @@ class CallTransport(Protocol):
     async def open(self, body: dict[str, Any], place: Place = "call") -> HttpResponse:
         """Send *body* to the path *place*, and return the open response.
 
-        Its body is usually an event stream, or a whole answer in JSON. Raises :class:`~interwhen.models.ModelError` if
-        the server refuses the request.
+        Its body is usually an event stream, or a whole answer in JSON.
         """
         ...
 
     async def ask(self, body: dict[str, Any], place: Place = "call") -> bytes:
-        """Send *body* to the path *place*, and return the whole body of the response.
-
-        Raises :class:`~interwhen.models.ModelError` if the server refuses the request.
-        """
+        """Send *body* to the path *place*, and return the whole body of the response."""
         ...
 
     async def get(self, facts: Facts) -> bytes:
-        """Send a GET request for the path *facts*, such as ``models`` or ``slots``; return the body of the response.
-
-        Raises :class:`~interwhen.models.ModelError` if the request fails or the server refuses it.
-        """
+        """Send a GET request for the path *facts*, and return the body of the response."""
         ...
 
 
 class ModelEndpoint:
-    """Remembers what calls have learned about one model of a server, such as the fields that it refuses.
-
-    *model* and *host* name the model and its server, for the log.
-    """
+    """Remembers what calls have learned about one model of a server, such as the fields that it refuses."""
 
     def __init__(self, timeouts: Timeouts | None = None, *, model: str = "", host: str = "") -> None:
         self.timeouts = timeouts or Timeouts(connect=None, first_token=None, inter_token=None, min_rate=None)
-        """The timeouts of streams. By default none of them ends a stream, because the transport has timeouts."""
+        """By default none of them ends a stream, because the transport has timeouts."""
         self.place = place = f"{model:.100}@{host}"
         """The model and its server, for the log and the stored proof."""
         self.slots = SlotRelease()
         """Waits for the slots of closed streams, if the server is llama.cpp."""
         self.stream = FieldSupport("stream", place)
-        """Whether the model accepts the field ``stream``; some models do not."""
         self.stream_options = FieldSupport("stream_options", place)
-        """Whether the model accepts the field ``stream_options``, which asks for token counts."""
         self.options = SamplingSupport(place)
         """The sampling options that the model refuses."""
         self.token_ids = FieldSupport("return_token_ids", place)
-        """Whether the model accepts the field ``return_token_ids``, which asks for the token ids of a stream."""
         self.tags = KnownTags()
         """The tags of reasoning, as far as they are known."""
         self.proof = EndpointProof(place)
-        """Remembers what the model was shown to do with an unfinished assistant message."""
         self.why_turn = ""
         """Why the server refused another way to continue a chat; empty if it is not known to have refused one."""
         self.card: ModelCard | None = None
-        """The entry in ``GET /models`` that was last learned for the model; ``None`` if none was learned."""
+        """The model's entry in ``GET /models``; ``None`` if none was learned."""
         self._mode: ChatMode | None = None
         self._until = self._card_until = 0.0
 
@@ -322,11 +308,7 @@ class ModelEndpoint:
         return self._mode if anyio.current_time() < self._until else None
 
     def learn(self, mode: ChatMode, why_turn: str = "") -> ChatMode:
-        """Remember *mode* as the way to continue a chat for ``REMEMBERED_SECONDS``, log it, and return it.
-
-        *why_turn* says why the server refused another way; empty if it refused none. The known tags of reasoning are
-        forgotten.
-        """
+        """Remember *mode* as the way to continue a chat for ``REMEMBERED_SECONDS``, and return it."""
         self.why_turn = why_turn
         # Not for ever: another server may answer at the same address after an update.
         self.tags = KnownTags()
@@ -336,7 +318,7 @@ class ModelEndpoint:
 
 
 class _Ahead(NamedTuple):
-    """A request that was sent before the run asked for it, with the server's response or error."""
+    """A request that was sent before the run asked for it, with its answer."""
 
     body: dict[str, Any]
     answer: HttpResponse | ModelError
@@ -345,8 +327,8 @@ class _Ahead(NamedTuple):
 class CallModel:
     """A :class:`~interwhen.models.Model` for one call. It sends the caller's request; to resume, it adds the kept text.
 
-    *buffer* gets the chunks of its streams, and *endpoint* has what is known about the model. *resume* is how a chat
-    continues kept text, and *probe* whether the server may be probed for that.
+    *buffer* gets the chunks of its streams. *resume* is how a chat continues kept text, and *probe* whether the server
+    may be probed for that.
     """
 
     def __init__(

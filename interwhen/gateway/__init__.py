@@ -1,8 +1,7 @@
 """An OpenAI-compatible server that puts verifiers between clients in any language and their model server.
 
-`_app.py` handles each request, as the table in `_routes.py` decides. `_answers.py` answers supervised calls,
-`_relay.py` passes the others on. `_gateway.py` has the state that all requests share, `_config.py` the settings. Start
-with `ApiApp` in `_app.py`. Why: docs/decisions/gateway.md.
+`_app.py` handles each request, as the table in `_routes.py` decides. Start with `ApiApp` in `_app.py`. Why:
+docs/decisions/gateway.md.
 """
 
 from typing import TYPE_CHECKING

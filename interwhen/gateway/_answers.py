@@ -37,7 +37,7 @@ Render = Callable[[Sequence[Part]], bytes]
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 _NOTABLE = (Retracted, ViolationFound, Remedied, StreamBroken)
 BEAT_SECONDS = 10.0
-"""How often a comment is sent while a strategy chooses: proxies close connections on which nothing comes."""
+"""How often a comment is sent while a strategy chooses: proxies close silent connections."""
 _COUNTS = (
     "kept",
     "discarded",
@@ -66,10 +66,7 @@ _typed = msgspec.json.Decoder(_Typed)
 
 
 def renderer(api: Api, detail: Detail) -> Render:
-    """Return a function that encodes parts of an answer as stream events of *api*.
-
-    *detail* is how much the field ``interwhen`` in them says.
-    """
+    """Return a function that encodes parts of an answer as stream events of *api*."""
     if api == "responses":
         return lambda parts: b"".join(_named(_data(part, detail)) for part in parts)
     if detail == "off":
@@ -100,10 +97,7 @@ def error_event(api: Api, http_error: HttpError) -> bytes:
 
 
 def whole_body(api: Api, parts: Sequence[Part], detail: Detail) -> bytes:
-    """Join *parts* to the JSON body of an answer of *api* that is not streamed.
-
-    *detail* is how much its field ``interwhen`` says.
-    """
+    """Join *parts* to the JSON body of an answer of *api* that is not streamed."""
     body = whole(api, parts)
     if detail != "off":
         field = _field(info_of_all(parts), detail)
@@ -159,8 +153,8 @@ def _summary(result: Result) -> dict[str, Any]:
 async def answer(gateway: Gateway, exchange: Exchange, api: Api, path: str, choice: MonitorChoice) -> str:
     """Send the answer to the supervised call in *exchange*, and return its outcome as a label for the metrics.
 
-    *choice* has the monitors and settings. Raises :class:`HttpError` if the call fails before the answer begins, and
-    the other errors of :func:`supervise`. A later error of the upstream becomes the end of the answer.
+    Raises :class:`HttpError` if the call fails before the answer begins, and the other errors of :func:`supervise`. A
+    later error of the upstream becomes the end of the answer.
     """
     call = _call(api, choice.body)
     upstream = gateway.upstream_for(choice.model)

@@ -37,7 +37,7 @@ _UNCLEAN = re.compile(r"(^|/)\.{1,2}(/|$)|//|%2f|%2e|%5c|\\", re.IGNORECASE)
 """Matches paths that two servers may interpret differently, such as ``//`` or ``%2f``."""
 
 Work = Callable[[], Awaitable[str]]
-"""A function that answers a request, and returns the outcome for the metrics."""
+"""Answers a request, and returns the outcome for the metrics."""
 
 
 class ApiApp:
@@ -124,8 +124,8 @@ class ApiApp:
     async def _do(self, exchange: Exchange, work: Work) -> str:
         """Wait for a slot, run *work* in it, and return the outcome.
 
-        *work* is cancelled if the client disconnects or reads nothing, or at a shutdown. The outcome is then ``left``,
-        ``slow`` or ``cut``, unless the answer was complete.
+        *work* is cancelled if the client disconnects or reads nothing, or at a shutdown. Unless the answer was
+        complete, the outcome is then ``left``, ``slow`` or ``cut``.
         """
         gateway = self._gateway
         outcome = ""
@@ -232,7 +232,7 @@ _PATIENCE = Timeouts(connect=2.0, first_token=2.0, inter_token=None, total=2.0)
 
 
 class ReadinessProbe:
-    """Asks the upstreams whether they answer, at most once every two seconds."""
+    """Asks the upstreams whether they answer, at most once in ``_KEPT_SECONDS``."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway

@@ -34,7 +34,6 @@ MonitorEntry: TypeAlias = str | dict[str, Any]
 """A monitor and its options: ``"arithmetic:delivery=gate"`` or ``{"name": "arithmetic", "delivery": "gate"}``."""
 
 SHORTEST_KEY = 8
-"""The least number of characters in a key of the gateway."""
 
 
 class UpstreamConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -352,7 +351,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def schema() -> dict[str, Any]:
-    """Return the JSON Schema of ``interwhen.toml``."""
     config_schema = msgspec.json.schema(Config)
     for one in config_schema["$defs"].values():
         if "description" in one:  # the docstring of a class: Python before 3.13 leaves its indentation in it
@@ -376,9 +374,9 @@ def load_config(
 ) -> Config:
     """Return the configuration. *flags* win over the variables of the *environment*, and these over the file *path*.
 
-    *flags* maps names of fields of :class:`Config` to values; ``table.field`` is a field of a table. Without *path*,
-    the file that the variable ``INTERWHEN_CONFIG`` names is used, or ``interwhen.toml`` in the working directory, if it
-    exists. Raises :class:`UsageError` if the file cannot be read, and on an unknown field or an invalid value.
+    *flags* maps names of fields of :class:`Config` to values; ``table.field`` is a field of a table. The default of
+    *path* is the file that the variable ``INTERWHEN_CONFIG`` names, else ``interwhen.toml`` if it exists. Raises
+    :class:`UsageError` if the file cannot be read, and on an unknown field or an invalid value.
     """
     environment = os.environ if environment is None else environment
     path = path or _named(environment)

@@ -38,26 +38,23 @@ class Exchange:
         self.path = path.decode("latin-1").partition("?")[0]
         """The path as the client sent it, with escapes."""
         self.query: str = scope.get("query_string", b"").decode("latin-1")
-        """The query as the client sent it."""
         self.decoded_path: str = scope["path"]
         self.receive = receive
         self.body_bytes = 0
-        """How many bytes of its body have come; 0 once :meth:`Bodies.release` has stopped counting them."""
+        """The bytes of its body that have come; 0 after :meth:`Bodies.release`."""
         self.admitted_by = ""
         """The header that held the gateway's own key; empty if no key is needed."""
         self.monitors = ""
-        """The names of the monitors that watch the answer, for the log."""
+        """The names of the answer's monitors, for the log."""
         self.strategy = ""
-        """The name of the strategy that answers; empty if there is none."""
         self.began = time.monotonic()
         self.origin = CallOrigin("gateway", trace_id=trace_id_of(self.headers.get("traceparent")))
         """Identifies this call: its answer, its log event and its audit record have the id."""
         self.model = ""
-        """The name of the model, for the record; empty before the body was read."""
         self.supervised: Supervised | None = None
-        """The supervised call; ``None`` until its upstream has accepted it, and for a call that is passed on."""
+        """``None`` until the upstream has accepted the call, and for a call that is passed on."""
         self.refusal: Result | None = None
-        """The result of a call whose prompt was refused, for its record."""
+        """The result of a call whose prompt was refused."""
         self.started = False
         """Whether the head of the answer was sent, or is being sent."""
         self.ended = False
@@ -69,9 +66,8 @@ class Exchange:
         self.stall: Callable[[], None] | None = None
         """Ends a relayed answer whose upstream is silent for too long."""
         self.reason: Reason = ""
-        """Why the call was cancelled; empty if it was not."""
         self.last_words: Callable[[HttpError], bytes] | None = None
-        """A function that encodes an error as the end of an answer that has begun; ``None`` if that is not possible."""
+        """Encodes an error as the end of an answer that has begun; ``None`` if that is not possible."""
         self._send = send
         self._scope: anyio.CancelScope | None = None
 

@@ -53,7 +53,6 @@ class CallSlots:
         self._limits = limits
         self._free = anyio.Semaphore(limits.concurrent)
         self.waiting = 0
-        """How many calls wait for a slot."""
 
     @property
     def taken(self) -> int:
@@ -99,8 +98,6 @@ _WHOLE = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 
 
 class Metrics:
-    """The metrics of one gateway, in a separate registry."""
-
     # Models and paths are not used as labels, because clients choose them.
 
     def __init__(self, slots: CallSlots) -> None:
@@ -191,9 +188,8 @@ class _SlotsCollector:
 class Gateway:
     """The state of one gateway. Enter it with ``async with`` before it serves calls.
 
-    The constructor loads the monitors, the keys and the prepared contexts. *transport* sends the requests to the
-    upstreams, and is closed with the gateway; with ``None``, it is the one that *config* names. Raises
-    :class:`UsageError` on an invalid configuration.
+    *transport* sends the requests to the upstreams, and is closed with the gateway; with ``None``, it is the one that
+    *config* names. Raises :class:`UsageError` on an invalid configuration.
     """
 
     def __init__(self, config: Config, *, transport: Transport | None = None) -> None:
@@ -217,12 +213,10 @@ class Gateway:
         self.pages = self._pages(config)
         """The application below ``/ui``; ``None`` if it is off."""
         self.audit = open_audit(config.audit)
-        """The audit file; ``None`` if none is configured."""
         if self.audit is not None:
             audit = self.audit
             self.metrics.dropped.set_function(lambda: audit.dropped)
         self.journals = open_journals(config.journal)
-        """The directory of journals; ``None`` if none is configured."""
         if self.journals is not None:
             self._count_journals(self.journals)
         self.transport = transport or _transport(config.transport)
@@ -319,7 +313,6 @@ class Gateway:
         exchange.admitted_by = self.keys.admit(exchange.headers)
 
     def upstream_for(self, model: str) -> UpstreamServer:
-        """Return the upstream for calls to *model*. Raises :class:`HttpError` if there is none."""
         server = self._route(model)
         if server is not None:
             return server
@@ -333,7 +326,6 @@ class Gateway:
         )
 
     def serves(self, upstream: UpstreamServer, model: str) -> bool:
-        """Return whether calls to *model* go to *upstream*."""
         return self._route(model) is upstream
 
     def gets_calls(self, upstream: UpstreamServer) -> bool:

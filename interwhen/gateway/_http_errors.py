@@ -43,8 +43,8 @@ class HttpError(InterwhenError):
     """An error that the gateway sends as the answer to a request.
 
     *code* is the name of the error for programs, and *param* the field of the request that it concerns. *retry_after*
-    (seconds) and *allow* become headers. With *close*, the connection is closed. *body* is the upstream's own error.
-    *of_upstream*: the upstream caused the error.
+    (seconds) and *allow* become headers. *close* closes the connection. *body* is the upstream's own error, and
+    *of_upstream* says that the upstream caused the error.
     """
 
     def __init__(
@@ -62,7 +62,6 @@ class HttpError(InterwhenError):
     ) -> None:
         super().__init__(message)
         self.of_upstream = of_upstream
-        """Whether the upstream caused the error."""
         self.status = status
         self.code = code
         self._param = param

@@ -1,4 +1,4 @@
-"""JSON bodies of requests: small ones are decoded at once, large ones are counted and decoded in another process.
+"""JSON bodies of requests: small ones are decoded at once, large ones in another process.
 
 Decoding holds the GIL, so a thread would stop the event loop, too. The process returns the values in pieces, and the
 event loop serves other calls between two pieces.
@@ -18,7 +18,7 @@ import msgspec
 INLINE = 1 << 20
 """The largest body that is decoded in place, which takes about 2 ms."""
 SECONDS = 15.0
-"""The time limit in seconds for counting and decoding a body in another process."""
+"""The time limit for counting and decoding a body in another process."""
 _PIECE = 1000
 """How many items of a list the process returns in one piece."""
 # A string that is never closed also matches, up to the end of the data: a search that failed would begin again at the
@@ -31,7 +31,7 @@ _turns = anyio.CapacityLimiter(2)
 _processes = anyio.CapacityLimiter(2)
 
 Pieces = list[tuple[str, list[bytes], bool]]
-"""The fields of an object: the name, the pickled pieces of the value, and whether the pieces are parts of a list."""
+"""The fields of an object: the name, the pickled pieces of the value, and whether they are parts of a list."""
 
 
 class TooManyValues(Exception):

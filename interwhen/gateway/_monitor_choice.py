@@ -1,7 +1,6 @@
 """Chooses the monitors and the strategy for a request.
 
-They are those that the request names, else those of its model's rule, else the configured ones. On a locked gateway, a
-request can only add monitors.
+They are those that the request names, else those of its model's rule, else the configured ones.
 """
 
 from __future__ import annotations
@@ -38,14 +37,14 @@ _OPTIONS = ("monitors", "strategy", "reading", "detail", "context")
 _AT = "@"
 """Separates a strategy from the name of the model: ``best-of-n:n=4@qwen``."""
 _EDITS = 2
-"""A name is taken for a misspelt strategy if it differs from one by at most so many edits."""
+"""A name with at most so many edits is taken for a misspelt strategy."""
 _LONGEST = 100
 """How many characters of a name are compared."""
 
 
 @dataclass(frozen=True, slots=True)
 class MonitorChoice:
-    """How one request is answered: the model, the body for the upstream, and the monitors and other settings."""
+    """How one request is answered."""
 
     model: str
     """The model's name, without the strategy and the monitors that the client wrote into it."""
@@ -54,9 +53,7 @@ class MonitorChoice:
     changed: bool
     """Whether ``body`` differs from the body that the client sent."""
     settings: Settings
-    """How the call is supervised."""
     detail: Detail
-    """How much the field ``interwhen`` of the answer says."""
 
     @property
     def names(self) -> str:
@@ -75,20 +72,19 @@ class MonitorChoice:
 
 @dataclass(slots=True)
 class _RequestOptions:
-    """The options for interwhen that a client sent with one request."""
+    """The options for interwhen that a client sent with one request.
+
+    Those of type ``Any`` are not checked, and are ``None`` if the request does not set them.
+    """
 
     monitors: Sequence[str] | None = None
-    """The names of monitors; ``None`` if the request names none of its own."""
     param: str = ""
     """The field or header that names the monitors, for error messages."""
     strategy: Any = None
-    """The strategy as the client sent it, not checked; ``None`` if the request does not set it."""
     reading: Any = None
-    """When the client gets the text (``live``, ``gate`` or ``final``), not checked; ``None`` as for ``strategy``."""
     detail: Any = None
-    """How much the answer says about the checks, not checked; ``None`` as for ``strategy``."""
     context: Any = None
-    """The name of a prepared context, not checked; ``None`` as for ``strategy``."""
+    """The name of a prepared context."""
 
 
 class MonitorChooser:
@@ -101,14 +97,12 @@ class MonitorChooser:
         self.workers: WorkerPool = load_workers(config.workers or None) or Workers(
             threads=config.threads, processes=config.processes
         )
-        """The workers for the checks of all calls. The owner of this object closes them."""
+        """The owner of this object closes them."""
         demotion = config.demotion
         self.demotion = Demotion(above=demotion.above, calls=demotion.calls) if demotion.above else None
-        """Counts the calls of all clients."""
         contexts = config.contexts
         patterns = (*contexts.names, *(name for tenant in contexts.tenants for name in tenant.names))
         self.contexts = GatewayContexts(contexts) if patterns else None
-        """The prepared contexts that calls may use; ``None`` if there are none."""
         if contexts.default and not (self.contexts and self.contexts.allows(contexts.default, "")):
             raise UsageError(
                 f"contexts.default must match a pattern of contexts.names ({', '.join(contexts.names) or 'none'}), got "
@@ -126,9 +120,8 @@ class MonitorChooser:
                 "label=... in its options"
             )
         self.prompt_monitors = load_prompt_monitors(config.prompt_monitors)
-        """Read the prompt of every call."""
         self.usual = tuple(watching)
-        """The default monitors, for calls where neither a rule nor the request names monitors."""
+        """The monitors of calls where neither a rule nor the request names any."""
         for rule in config.models:
             fnmatchcase("", rule.match)  # compiles the pattern now, and not while streams are read
             for name in rule.monitors or ():

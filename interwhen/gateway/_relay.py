@@ -38,7 +38,7 @@ Unsupervised = Literal["unmonitored", "off", "stored", "generated", "unknown"]
 
 
 SUPERVISION_OFF = (b"x-interwhen-supervision", b"off")
-"""The header of an answer that is not supervised, or not to its end, because supervision is switched off."""
+"""The header of an answer that was not supervised to its end, because supervision is switched off."""
 
 
 async def relay(

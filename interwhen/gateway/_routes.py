@@ -1,7 +1,4 @@
-"""The routes below ``/v1``: the kind of answer of each, and whether the gateway supervises, passes or refuses it.
-
-A route that is not in the table is treated as one that may answer with text of a model.
-"""
+"""The routes below ``/v1``: the kind of answer of each, and whether the gateway supervises, passes or refuses it."""
 
 from __future__ import annotations
 
@@ -17,16 +14,15 @@ Kind = Literal["supervised", "plain", "managed", "stored", "generated", "unknown
 
 ``supervised``: text of a model that monitors can read. ``plain``: no text of a model: lists, numbers, tokens.
 ``managed``: files and jobs, and deletions; no text of a model. ``stored``: text that a model wrote earlier; a monitor
-may have cut it. ``generated``: text, speech or pictures of a model that no monitor reads. ``unknown``: any other route.
+may have cut it. ``generated``: text, speech or pictures of a model that no monitor reads. ``unknown``: any other route,
+which may answer with text of a model.
 """
 
 Mode = Literal["open", "passing", "locked"]
 """How the gateway was started: with neither flag, with ``--pass-unsupervised``, or with ``--locked``."""
 
 Decision = Literal["supervise", "pass", "pass unsupervised", "refuse"]
-"""What the gateway does with a request.
-
-``pass unsupervised``: pass it on and count it, because its answer may hold text that no monitor has read."""
+"""``pass unsupervised``: pass it on and count it, because its answer may hold text that no monitor has read."""
 
 DECISIONS: Final[dict[Kind, dict[Mode, Decision]]] = {
     "supervised": {"open": "supervise", "passing": "supervise", "locked": "supervise"},
@@ -129,13 +125,13 @@ _PLACES = {"{id}": _SEGMENT, "{path}": f"{_SEGMENT}(?:/{_SEGMENT})*"}
 
 
 class RouteMatch(NamedTuple):
-    """The route that a request matches: the kind of its answer, and the path for the upstream."""
+    """The route that a request matches."""
 
     kind: Kind
     path: str
     """The path for the upstream, in the spelling that was matched. For an unknown route: as the client sent it."""
     api: Api | None = None
-    """The API of a supervised call; ``None`` for any other route."""
+    """``None`` for a call that is not supervised."""
 
 
 def _tables() -> tuple[dict[tuple[str, str], Kind], dict[str, list[tuple[re.Pattern[str], Kind]]]]:
@@ -156,10 +152,10 @@ _LITERAL, _PATTERNS = _tables()
 
 
 def route_of(method: str, raw: str, decoded: str) -> RouteMatch:
-    """Return the route of a request with the method *method*; the kind ``unknown`` if it is in no table.
+    """Return the route of a request; its kind is ``unknown`` if it is in no table.
 
-    *raw* is the path below ``/v1/`` as the client sent it, and *decoded* the same path with its escapes decoded. Case,
-    escapes and a slash at the end make no difference.
+    *raw* is the path below ``/v1/`` as the client sent it, and *decoded* the same path without escapes. Case, escapes
+    and a slash at the end make no difference.
     """
     method = "GET" if method == "HEAD" else method
     path = decoded.rstrip("/")

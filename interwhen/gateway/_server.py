@@ -34,8 +34,6 @@ else:
 
 
 class _HeadLimits(_Base):
-    """Enforces the limits of size and time for request heads that arrive in several parts."""
-
     gateway: ClassVar[Gateway]
     _head_size = 0
     _head_timer: asyncio.TimerHandle | None = None
@@ -165,7 +163,7 @@ _KEEP_ALIVE_SECONDS = 75
 _READ = 1 << 18
 """The most bytes of one read from a socket."""
 _LAST_SECONDS = 5
-"""How long a call that is ended at shutdown may take to send its error."""
+"""How long a call that the shutdown ends may take to send its error."""
 
 
 def listen(config: Config) -> socket.socket:

@@ -18,7 +18,7 @@ _KNOWN_MODELS = 256
 
 
 class UpstreamServer:
-    """One server to which the gateway sends requests: those for the models that match *patterns*.
+    """One server, to which the gateway sends the requests for the models that match *patterns*.
 
     *url* includes the version (``/v1``). *authorization* is the header value for requests that have no key.
     """
@@ -35,7 +35,6 @@ class UpstreamServer:
         self.endpoint = functools.lru_cache(maxsize=_KNOWN_MODELS)(
             lambda model: ModelEndpoint(timeouts, model=model, host=self.host)
         )
-        """Takes the name of a model, and returns what was learned about it."""
         self._authorization = authorization
         self._transport = transport
         self._timeouts = timeouts

@@ -85,7 +85,7 @@ def wrapped(client: T, monitors: Iterable[MonitorSpec], options: Mapping[str, An
 
 
 class WatchedStreams(NamedTuple):
-    """The supervised calls and the streams of the client that began in a block, as :func:`watching_streams` finds them.
+    """The supervised calls and the streams of the client that began in the block of :func:`watching_streams`.
 
     A library may leave a stream open whose reader stops early. Close it, so that its run ends.
     """

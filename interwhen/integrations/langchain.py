@@ -1,4 +1,4 @@
-"""LangChain: puts the facts of a supervised call into ``response_metadata["interwhen"]`` of its message."""
+"""LangChain: adds the facts of a supervised call to its message."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: An
 
 
 class _SupervisedChat:
-    """A mixin for chat models. It overrides the methods that LangChain calls, to attach the facts to the answer."""
+    """A mixin for chat models that attaches the facts to the answers."""
 
     def astream(self, *args: Any, **options: Any) -> AsyncIterator[Any]:
         return supervised_stream(super().astream(*args, **options), lambda _calls: None)  # type: ignore[misc]

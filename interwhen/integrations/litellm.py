@@ -1,4 +1,4 @@
-"""litellm: puts the label, the violations and more of a call into ``_hidden_params["interwhen"]`` of its response."""
+"""litellm: adds the facts of a supervised call to its response."""
 
 from __future__ import annotations
 

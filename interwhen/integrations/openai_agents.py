@@ -1,4 +1,4 @@
-"""OpenAI Agents: puts the label, the violations and more of a call into a custom span ``interwhen`` of the trace."""
+"""OpenAI Agents: adds the facts of a supervised call to the trace."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: An
 
 
 class _SupervisedAgentModel:
-    """A mixin for models. It adds a span with the facts after the two methods that give an answer."""
+    """A mixin for models. It adds a span with the facts after each answer."""
 
     async def get_response(self, *args: Any, **options: Any) -> Any:
         with watching() as seen:

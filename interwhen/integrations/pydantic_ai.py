@@ -1,4 +1,4 @@
-"""pydantic-ai: puts label, violations and more of a call into ``metadata["interwhen"]`` of its ``ModelResponse``."""
+"""pydantic-ai: adds the facts of a supervised call to its response."""
 
 from __future__ import annotations
 

@@ -1,10 +1,7 @@
 """The journal: the append-only record of a run, from which the run can be replayed or resumed unless it is redacted.
 
-`_files.py` has the file and its format, `_records.py` the records, `_writer.py` and `_directory.py` the threads that
-write them. `_rebuilt_run.py` reads a journal and rebuilds the core of the run. `_timeline.py` has the structs of what
-happened in a run, `_scribe.py` makes them while a core works, `_timeline_reader.py` reads them from a journal, and
-`_compact_form.py` writes them as JSON for browsers. `_settings.py` has the options.
-Start with `read_journal`. Why: docs/decisions/journal.md.
+`_scribe.py` notes what happens in a run as the structs in `_timeline.py`, and `_rebuilt_run.py` rebuilds the core of a
+run from its journal. Start with `read_journal`. Why: docs/decisions/journal.md.
 """
 
 from typing import TYPE_CHECKING

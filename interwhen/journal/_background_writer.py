@@ -11,7 +11,7 @@ from typing import ClassVar
 
 
 class BackgroundWriter(ABC):
-    """Base class of what writes with one thread: it starts the thread when it is needed, and ends it with the program.
+    """Writes with one thread, which starts when it is needed and ends with the program.
 
     A forked process starts its own thread. *close_seconds* is how long :meth:`close` waits for the thread.
     """
@@ -36,10 +36,10 @@ class BackgroundWriter(ABC):
 
     @abstractmethod
     def _forget(self) -> None:
-        """Drop what the parent process has queued: this process was forked from it."""
+        """Drop what the parent process has queued, because this process was forked from it."""
 
     def close(self) -> None:
-        """Ask the thread to write all queued records and end, and wait for at most ``close_seconds``."""
+        """Let the thread write all queued records and end; wait for at most ``close_seconds``."""
         thread, self._thread = self._thread, None
         if thread is None or self._process != os.getpid():
             return
@@ -51,7 +51,7 @@ class BackgroundWriter(ABC):
             self._thread = self._thread or thread  # still our thread: it will continue when the disk answers
 
     def start(self) -> None:
-        """Start the thread unless it runs, and make the end of the program call :meth:`close`."""
+        """Start the thread unless it runs; the end of the program calls :meth:`close`."""
         if self._thread is not None and self._process == os.getpid():
             return
         with self._starting:

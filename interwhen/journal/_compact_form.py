@@ -1,4 +1,4 @@
-"""The compact form of a timeline: JSON for browsers, made of the notes of a run, whole or in parts.
+"""The compact form of a timeline: JSON for browsers, whole or in parts.
 
 docs/journal.md describes it. The trace page reads it; the types of its model are generated from the structs here and in
 ``_timeline.py``.
@@ -34,14 +34,11 @@ from interwhen.journal._records import Header
 from interwhen.journal._timeline import KEYED, GrowingNotes, PartMark
 
 VERSION = 3
-"""The version of the compact form."""
 
 OutcomeName = Literal["pass", "violation", "unknown", "error", "timed_out", "cancelled", "skipped"]
 
 
 class OutcomeWords(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An outcome in the words of the compact form."""
-
     outcome: OutcomeName
     why: str = ""
     """The reason for the outcome; for a pass its evidence."""
@@ -51,8 +48,6 @@ class OutcomeWords(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class MonitorData(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A monitor in the compact form."""
-
     name: str
     verifier: str = ""
     version: str = ""
@@ -107,7 +102,7 @@ class RunData(msgspec.Struct, omit_defaults=True):
     certificate: Row | None = None
     text_sha256: str = ""
     rechecked: str | None = None
-    """The monitor that checked the recorded text again; its checks stand in place of those of the run."""
+    """The monitor that checked the recorded text again; its checks replace those of the run."""
     begin: int | None = msgspec.field(default=None, name="from")
     """Of a part: where it begins in the journal, in bytes."""
     offset: int | None = None
@@ -123,7 +118,7 @@ class CompactForm:
         self._index = {one.name: number for number, one in enumerate(header.monitors)}
 
     def whole(self, path: str, size: int, left_out: int = 0) -> RunData:
-        """Return the compact form of the whole timeline up to now.
+        """Return the compact form of the timeline up to now.
 
         *left_out* is how many bytes at the end of the journal could not be read.
         """

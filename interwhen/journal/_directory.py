@@ -35,29 +35,28 @@ if TYPE_CHECKING:
 FLUSH_SECONDS = 2.0
 """The pause between two writes. A write costs as much as the records of ten chunks."""
 BUSY_SECONDS = 5.0
-"""The pause between two writes while more than :data:`MANY` journals are written."""
+"""The pause while more than :data:`MANY` journals are written."""
 MANY = 100
-"""With more journals than this, the writes of all together would take a noticeable share of a core."""
+"""With more journals, the writes of all together would take a noticeable share of a core."""
 QUEUED_BYTES = 1 << 20
-"""About how many bytes of one call may wait for the disk. With more, its journal is given up."""
+"""About how many bytes of one call may wait for the disk, before its journal is given up."""
 STUCK_SECONDS = 5.0
-"""When the disk has not answered for so long after records were due, new calls get no journal, so that memory stays
-bounded."""
+"""If the disk does not answer for so long, new calls get no journal, so that memory stays bounded."""
 _HELD_BYTES = 256 << 10
-"""The most bytes of one call that are held in memory until it is known whether its journal is kept."""
+"""The most bytes of one call that wait in memory until it is known whether its journal is kept."""
 _RECORD_SECONDS = 10.0
-"""How long the journal of a run that has ended waits at least for the record of its call."""
+"""How long the journal of an ended run waits at least for the record of its call."""
 _SCAN_SECONDS = 60.0
 """How often the directory is read again, because other processes may write to it."""
 _LINGER_SECONDS = 60.0
-"""How long the thread continues to look for records after the last one, before it sleeps."""
+"""How long the thread looks for more records before it sleeps."""
 _WORK_SECONDS = 0.0003
 """How long the thread works until it lets the event loop run."""
 _OPEN_SHARE = 4
 """One of so many descriptors of the process may be a journal that stays open between two writes."""
 _CLOSE_SECONDS = 5.0
 _NAME = re.compile(r"[0-9a-f]{32}\.journal")
-"""Matches the names of our files. Only these are ever deleted."""
+"""Our files; only these are ever deleted."""
 
 Kept = Literal["all", "problems", "share"]
 
@@ -99,8 +98,6 @@ class JournalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class JournalDirectory(BackgroundWriter):
-    """Writes the journals of all calls of a process that use the same directory."""
-
     _open: ClassVar[weakref.WeakValueDictionary[str, JournalDirectory]] = weakref.WeakValueDictionary()
     _lock: ClassVar[threading.Lock] = threading.Lock()
 
@@ -110,7 +107,7 @@ class JournalDirectory(BackgroundWriter):
         self.kept = 0
         """How many journals have been written to their end."""
         self.passed_over = 0
-        """How many calls have no journal because the setting ``keep`` excludes them. Some had one while they ran."""
+        """How many calls have no journal because of the setting ``keep``. Some had one while they ran."""
         self.dropped = 0
         """How many journals were given up, or never begun, usually because the disk did not take them."""
         self.deleted = 0
@@ -119,7 +116,6 @@ class JournalDirectory(BackgroundWriter):
         """The bytes of all journals in the directory, as far as this process knows."""
         self._folder = Path(settings.path)
         self._hash_key = b""
-        """The key of the hashes in redacted journals."""
         self._signer: Signer | None = None
         self._woken: deque[JournalSlot] = deque()
         self._ended: list[JournalSlot] = []
@@ -127,24 +123,22 @@ class JournalDirectory(BackgroundWriter):
         self._names: set[str] = set()
         """The files that this process is writing."""
         self._files: deque[tuple[str, int]] = deque()
-        """The other files with their sizes: oldest first at a scan, and then in the order in which they ended."""
+        """The other files with their sizes, oldest first."""
         self._scanned = float("-inf")
         self.alive = self._asked = time.monotonic()
         """When the thread was last active, and when it was last asked to write."""
         self.open_files = 0
-        """How many files are open."""
         self.most_open = 0
         """How many files may stay open between two writes."""
         self.yielded = 0.0
         """When the thread last let the event loop run: each system call on a file does."""
         self._pause = FLUSH_SECONDS
-        """How long the thread lets records wait, so that it has many of them to write."""
+        """How long records wait, so that the thread has many of them to write."""
         self._wake = threading.Event()
         self._hurry = threading.Event()
         self._sleeps = False
-        """Whether the thread waits until it is woken, because there was no record for a while."""
+        """Whether the thread waits until it is woken."""
         self._is_closing = threading.Event()
-        """Tells the thread to end."""
         self._is_failing = False
 
     @classmethod
@@ -181,7 +175,7 @@ class JournalDirectory(BackgroundWriter):
             return made
 
     def open_keys(self) -> None:
-        """Read the key of redacted journals, which is made at the first time, and try the signing key.
+        """Read the key of redacted journals, which is made if there is none, and try the signing key.
 
         Raises :class:`~interwhen.UsageError` if one of them cannot be used.
         """
@@ -192,7 +186,7 @@ class JournalDirectory(BackgroundWriter):
     # ------------------------------------------------------------------ for the calls
 
     def begin(self, head: CallHead, *, shows_path: bool) -> CallJournal | None:
-        """Return the journal for the call described by *head*. The thread that writes it is started if necessary.
+        """Return the journal for the call described by *head*.
 
         ``None`` if the call is not in the share that gets journals, or if the disk does not answer; both are counted.
         With *shows_path*, the result of the call contains the full path of the file, otherwise only its name.
@@ -220,7 +214,7 @@ class JournalDirectory(BackgroundWriter):
         )
 
     def wake(self, slot: JournalSlot) -> None:
-        """Let the thread write the records that *slot* has queued. If it sleeps, wake it."""
+        """Let the thread write the records that *slot* has queued."""
         self._woken.append(slot)
         if self._sleeps and not self._wake.is_set():
             self._asked = time.monotonic()
@@ -317,7 +311,7 @@ class JournalDirectory(BackgroundWriter):
     # ------------------------------------------------------------------ the disk
 
     def open(self, name: str) -> int:
-        """Open the file *name* to append to it, and return its descriptor. The file is created if it does not exist.
+        """Open the file *name* to append to it, and return its descriptor.
 
         Until its journal is finished, this process does not delete the file to make room. Raises :class:`OSError`.
         """
@@ -326,7 +320,7 @@ class JournalDirectory(BackgroundWriter):
         return os.open(os.path.join(self.settings.path, name), flags, 0o600)  # noqa: PTH118  (a Path costs more)
 
     def make_room(self, size: int) -> None:
-        """Delete the oldest journals until ``max_bytes`` allows *size* more bytes, and count these bytes as used.
+        """Delete the oldest journals until ``max_bytes`` allows *size* more bytes, and count these as used.
 
         Raises :class:`OSError`, and deletes nothing, if ``max_bytes`` would be too small even without all others.
         """
@@ -345,7 +339,7 @@ class JournalDirectory(BackgroundWriter):
         self.bytes += size
 
     def remove(self, name: str, size: int) -> None:
-        """Delete the file *name*, and subtract *size* from the bytes of all journals. An error is only logged."""
+        """Delete the file *name* of *size* bytes. An error is only logged."""
         self.bytes -= size
         try:
             (self._folder / name).unlink(missing_ok=True)
@@ -384,7 +378,7 @@ class JournalDirectory(BackgroundWriter):
 
 
 class JournalSlot:
-    """One journal in a directory. It is the file of its writer, and the clerk that writes the records to the file."""
+    """One journal in a directory: the file of its writer, and the clerk that writes to it."""
 
     # With `is_kept`, the journal is kept however the call ends; otherwise only if the call had a problem, or gets no
     # record.
@@ -394,12 +388,9 @@ class JournalSlot:
         self.ended_at = 0.0
         """When :meth:`end` was called first, on the monotonic clock; 0 before."""
         self.has_begun = False
-        """Whether a run has begun to write this journal."""
         self.is_called = False
-        """Whether :meth:`called` was called."""
         self._directory = directory
         self._is_kept = is_kept
-        """Whether the journal is kept in any case, however the call ends."""
         self._held: bytearray | None = None if is_kept else bytearray()
         """The bytes that wait until it is known whether the journal is kept; ``None`` if they go to the file."""
         self._writing: JournalWriter | None = None

@@ -12,9 +12,9 @@ __all__ = ["flaws"]
 
 
 def flaws(result: Result) -> tuple[str, ...]:
-    """Return the contradictions between the text of *result*, its certificate and its checks; empty if none is found.
+    """Return the contradictions between the text of *result*, its certificate and its checks.
 
-    A contradiction usually means that somebody changed the record. A missing hash of a claim is not a contradiction.
+    A contradiction usually means that somebody changed the record. A missing hash of a claim is not one.
     """
     return tuple(_flaws(result))
 

@@ -118,13 +118,13 @@ START = _HEAD.size + _U32.size
 
 
 class Frame(NamedTuple):
-    """One complete record of a journal file, as bytes, with its end and its checksum."""
+    """One complete record of a journal file."""
 
     payload: bytes
     end: int
-    """The offset after the record, in the bytes that were read."""
+    """The offset after the record."""
     chain: int
-    """The checksum of the record. The checksum of the next record is computed from it."""
+    """The checksum of the record."""
 
 
 def preamble() -> tuple[bytes, int]:
@@ -134,7 +134,7 @@ def preamble() -> tuple[bytes, int]:
 
 
 def frame(payload: bytes, chain: int) -> tuple[bytes, int]:
-    """Return *payload* with its length and checksum in front, and also the checksum alone.
+    """Return *payload* with its length and checksum in front, and the checksum.
 
     *chain* is the checksum of the previous record.
     """
@@ -144,10 +144,7 @@ def frame(payload: bytes, chain: int) -> tuple[bytes, int]:
 
 
 def add_frame(parts: list[bytes], payload: bytes, chain: int) -> int:
-    """Append *payload*, with its length and checksum in front, to *parts*; return the checksum.
-
-    *chain* is the checksum of the previous record.
-    """
+    """Append *payload*, with its length and checksum in front, to *parts*; return the checksum."""
     size = _U32.pack(len(payload))
     chain = crc32(payload, crc32(size, chain))
     parts += (size, _U32.pack(chain), payload)

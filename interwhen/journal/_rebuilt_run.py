@@ -66,15 +66,14 @@ class Journaled(msgspec.Struct, frozen=True):
 
     path: str
     header: Header
-    """The settings of the run."""
     records: tuple[Record, ...]
     """The records after the header, in order."""
     size: int
-    """How many bytes of the file could be read, up to the end of the last complete record."""
+    """How many bytes of the file could be read: those of complete records."""
     left_out: int
-    """How many bytes come after these: an incomplete or damaged record, and all bytes after it."""
+    """How many bytes come after these, from the first incomplete or damaged record on."""
     chain: int
-    """The checksum of the last complete record. The checksum of the next record is computed from it."""
+    """The checksum of the last complete record."""
     digest: bytes = b""
     """The head of the hash chain after the last complete record: see :class:`SealRecord`."""
 
@@ -101,7 +100,6 @@ class Sealed(NamedTuple):
 
     record: Record
     end: int
-    """The offset after the record, in the bytes that were read."""
     chain: int
     digest: bytes
 
@@ -112,8 +110,8 @@ def sealed_records(
     """Yield the records in *data* from offset *at* on, up to the first damaged one, or the first one without its seal.
 
     *chain* is the checksum of the record before *at*, *digest* the head of the hash chain there, and *header* the
-    header, if it comes before *at*. Raises :class:`JournalError` for a seal that does not fit to the records before it,
-    and for a record that this version does not know.
+    header, if it comes before *at*. Raises :class:`JournalError` for a seal that does not fit, and for a record that
+    this version does not know.
     """
     held: list[Sealed] = []
     for number, frame in enumerate(frames_after(data, at, chain)):
@@ -262,7 +260,7 @@ def refuse_redacted(journaled: Journaled) -> None:
 
 
 class ClaimSource(NamedTuple):
-    """A claim and how it was found: the extraction, the reply (``None`` for a parser), and the place in it."""
+    """A claim and how it was found: its place in what the extraction returned. *reply* is ``None`` for a parser."""
 
     claim: Claim
     extraction: Extract
@@ -279,7 +277,7 @@ class ShownSegment(NamedTuple):
 
 @dataclass(slots=True)
 class RebuiltRun:
-    """The state of a run after the records of its journal that were read. A resumed run continues with this core."""
+    """The state of a run after the records that were read. A resumed run continues with this core."""
 
     journaled: Journaled
     core: Core
@@ -290,23 +288,21 @@ class RebuiltRun:
     wanted: Open | None = None
     """The request that the core ordered last, if the model has not accepted it and the core has not closed it."""
     history: list[ShownSegment | Invalidate] = field(default_factory=list)
-    """The segments that extractors received and the invalidations of text, in order. Trackers restore their state from
-    them."""
+    """The segments that extractors received and the invalidations of text. Trackers restore their state from them."""
     sources: dict[int, ClaimSource] = field(default_factory=dict)
-    """How each recorded claim was found, by the ``id()`` of the claim object."""
+    """How each recorded claim was found, by its ``id()``."""
     usages: dict[int, Usage] = field(default_factory=dict)
-    """The token counts of the server, as far as it sent them, by request number."""
+    """The token counts that the server sent, by request number."""
     spent: SpentRecord = field(default_factory=SpentRecord)
-    """The latest counters of the engine."""
     stopped_at: float | None = None
     """When the run closed the stream, most often for a violation; ``None`` if it did not, or if a chunk came after
     that."""
     ended_at: float | None = None
-    """When the last stream ended, or the run closed it because it needs no more text; else ``None``."""
+    """When the last stream ended, or the run closed it because it needs no more text."""
     first_text: float | None = None
     """When the first chunk came that the core did not ignore; ``None`` if there was none."""
     summary: RunSummary | None = None
-    """The core's summary of the run; ``None`` if the run had not ended."""
+    """``None`` if the run had not ended."""
     finished_at: float = 0.0
     """When the run ended; 0 if it had not."""
     mark: Resumed = field(default_factory=Resumed)

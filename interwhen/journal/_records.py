@@ -46,14 +46,14 @@ from interwhen._types.verifiers import Worker
 from interwhen.journal._settings import CallHead, ModelReference
 
 Time = Annotated[float, Meta(ge=-1e12, le=1e12)]
-"""The time of a record. Readers convert it to whole microseconds, so it has bounds."""
+"""Readers convert a time to whole microseconds, so it has bounds."""
 RareFact: TypeAlias = (
     Opened | Ended | Broken | Extracted | Settled | OutOfTime | Idle | Abandoned | Resumed | SwitchedOff
 )
 
 
 class VerifierRecord(msgspec.Struct, frozen=True):
-    """The record of a verifier of the run: name, version, deadline (seconds), worker, and hash of its code."""
+    """A verifier of the run. The deadline is in seconds."""
 
     name: str
     version: str
@@ -71,16 +71,16 @@ class MonitorRecord(msgspec.Struct, frozen=True):
     forks: bool
     """Whether its extractor is a fork."""
     fields: dict[str, Any]
-    """The values of the monitor's fields that are data, by field name."""
+    """The values of the fields that are data."""
     code: tuple[str, ...] = ()
-    """The names of its other fields that are functions, without ``verifier`` and ``extractor``."""
+    """The names of the other fields, which are functions, without ``verifier`` and ``extractor``."""
     untrusted_spec: str | dict[str, Any] | None = msgspec.field(default=None, name="spec")
     """The name and options of the monitor; ``None`` if they are not known or cannot be stored, for example because an
     option may be a secret. Anybody may have written them: only :mod:`interwhen._run.consent` makes monitors of them."""
     tracks: bool = False
     """Whether its extractor, or the parser of its fork, is a tracker."""
     options_sha256: str = ""
-    """The hash of ``spec``, a part of what each check judged; empty if ``spec`` is not known."""
+    """The hash of ``spec``, a part of what each check judged; empty if it is not known."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.fields.get("name"), str):
@@ -101,13 +101,12 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only
     """The settings of the run, in the first record."""
 
     interwhen: str
-    """The version of interwhen that began the run."""
+    """The version that began the run."""
     written: float
     """When the run began, in seconds since 1970 (UTC)."""
     model: str
-    """The name of the model."""
     untrusted_model: ModelReference | None
-    """How the run opened its model; ``None`` if that is not known. Anybody may have written it, so only
+    """How the run opened its model, if that is known. Anybody may have written it, so only
     :mod:`interwhen._run.consent` opens it."""
     prompt: Prompt
     prompt_sha256: str
@@ -115,28 +114,26 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only
     budgets: Budgets
     template: FeedbackTemplate
     think_tags: tuple[str, str] | None
-    """The tags around reasoning in the text; ``None`` if the run did not look for tags."""
+    """``None`` if the run did not look for tags."""
     context_tokens: int | None
-    """The size of the model's context in tokens; ``None`` if it is not known."""
+    """``None`` if it is not known."""
     starts_in: Phase
-    """The phase in which the text of the model begins."""
     verifiers: tuple[VerifierRecord, ...]
     monitors: tuple[MonitorRecord, ...]
     offline: Offline = Offline()
-    """The prepared items that the run used. If they add text to the prompt, ``prompt`` already contains it."""
+    """If the prepared items add text to the prompt, ``prompt`` already contains it."""
     resume: ResumeMode | None = None
-    """How the model continues text, if that was known when the run began."""
+    """``None`` if it was not known when the run began."""
     min_coverage: float = 0.0
-    """The smallest coverage (0 to 1) with which the result can be verified."""
+    """From 0 to 1."""
     call: CallHead | None = None
-    """The call to which the run belongs; ``None`` for a run without a client or a gateway."""
+    """``None`` for a run without a client or a gateway."""
     redacted: bool = False
-    """Whether the journal has an outline in place of the text. Then ``prompt`` is empty, and only its hash is there."""
+    """Whether the journal has an outline in place of the text. Then only the hash of ``prompt`` is there."""
     prompt_findings: tuple[PromptRecord, ...] = ()
-    """What the monitors of the prompt observed or rewrote, and which of them failed; empty in the journal of a call.
-    ``prompt`` is the rewritten prompt."""
+    """Empty in the journal of a call. ``prompt`` is the rewritten prompt."""
     signer: str = ""
-    """The public Ed25519 key, in hex, with which the process that runs signs each seal; empty: it signs none."""
+    """The public Ed25519 key, in hex, of the signatures of the seals; empty: there are none."""
 
     def __post_init__(self) -> None:
         if not all(0 <= one.verifier < len(self.verifiers) for one in self.monitors):
@@ -144,10 +141,10 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only
 
 
 class TextRecord(msgspec.Struct, frozen=True, array_like=True, tag="text"):
-    """The record of consecutive chunks of plain text, with their times."""
+    """Consecutive chunks of plain text, with their times."""
 
     at: Time
-    """The time of the first chunk, in seconds since the run began."""
+    """The time of the first chunk."""
     phase: Phase
     texts: tuple[str, ...]
     clock: tuple[Time, ...]
@@ -163,14 +160,14 @@ class TextRecord(msgspec.Struct, frozen=True, array_like=True, tag="text"):
 
 
 class ChunkRecord(msgspec.Struct, frozen=True, array_like=True, tag="came"):
-    """The record of a chunk that has more than plain text, such as a finish reason, token counts or a tool call."""
+    """A chunk that has more than plain text, such as a finish reason, token counts or a tool call."""
 
     at: Time
     chunk: Chunk
 
 
 class FactRecord(msgspec.Struct, frozen=True, array_like=True, tag="told"):
-    """The record of a fact that the core received, of any type except a chunk."""
+    """A fact that the core received, of any type except a chunk."""
 
     at: Time
     length: int
@@ -182,17 +179,17 @@ class SpentRecord(msgspec.Struct, frozen=True, array_like=True, tag="spent"):
     """Counters and times that the engine measured, which the core does not know."""
 
     fork_tokens: int = 0
-    """The generated tokens of the forks that the model has answered so far, by its count."""
+    """The generated tokens of the forks that were answered so far, as the model counts."""
     fork_prompt_tokens: int = 0
-    """The prompt tokens of these forks; the next field has those of them that were cached."""
+    """The prompt tokens of these forks; the next field has the cached ones among them."""
     fork_cached_tokens: int = 0
     first_token: float | None = None
-    """This and the next three fields are those of :class:`~interwhen.results.Timing` with the same names."""
+    """This and the next three fields are those of :class:`~interwhen.results.Timing`."""
     largest_gap: float = 0.0
     paused: float = 0.0
     close_latency: tuple[float, ...] = ()
     unread: int = 0
-    """Tokens that arrived after the end of the run, in the same read; 0 in records before the end."""
+    """Tokens that arrived after the end of the run, in the same read."""
     wire: WireReport | None = None
     """``None`` if there was nothing to report."""
     wasted: int = 0
@@ -200,15 +197,12 @@ class SpentRecord(msgspec.Struct, frozen=True, array_like=True, tag="spent"):
     behind: Usage | None = None
     """The server's token counts, if they arrived after the end of the run in the same read."""
     resumes: tuple[tuple[int, float | None], ...] = ()
-    """For each request that continued kept text: its number, and the seconds until its first text (``None``: none has
-    arrived)."""
+    """For each request that continued kept text: its number, and the seconds until its first text, if any has come."""
     probe_tokens: int = 0
     """As :attr:`~interwhen.results.Ledger.probe_tokens`."""
 
 
 class EndRecord(msgspec.Struct, frozen=True, array_like=True, tag="ending"):
-    """The record of the end of the run: its time and the result."""
-
     at: Time
     result: Result
 
@@ -223,7 +217,7 @@ class OutlineRecord(msgspec.Struct, frozen=True, array_like=True, tag="outline")
 
 
 class CalledRecord(msgspec.Struct, frozen=True, array_like=True, tag="called"):
-    """The :class:`CallRecord` of a supervised call: outcome, checks, ledger and times, without prompt and text."""
+    """The record of a supervised call, without prompt and text."""
 
     record: Any
     """A :class:`~interwhen.clients._call_record.CallRecord`; when it is read, a dictionary with its fields."""
@@ -239,7 +233,7 @@ class SealRecord(msgspec.Struct, frozen=True, array_like=True, tag="seal"):
     digest: bytes = b""
     """The head of the chain over the payloads of all records before this one: see :func:`link`."""
     signature: bytes = b""
-    """The signature of ``digest`` and ``checks`` by :attr:`Header.signer`; empty if there is none."""
+    """The signature by :attr:`Header.signer`; empty if there is none."""
 
     def signed_bytes(self) -> bytes:
         return b"interwhen journal\n" + self.digest + self.checks.encode()
@@ -260,7 +254,7 @@ class EscapedRecord(msgspec.Struct, frozen=True, array_like=True, tag="escaped")
 Record: TypeAlias = (
     Header | TextRecord | ChunkRecord | FactRecord | SpentRecord | EndRecord | OutlineRecord | CalledRecord | SealRecord
 )
-"""A closed union of the record types, without :class:`EscapedRecord`, which only encodes one of them."""
+"""A closed union without :class:`EscapedRecord`, which only encodes one of the others."""
 
 
 def encode(record: Record) -> bytes:
@@ -284,7 +278,7 @@ def decode(payload: bytes) -> Record:
 
 
 class TextColumns:
-    """Collects consecutive plain chunks of one phase, which become one or more :class:`TextRecord`."""
+    """Collects consecutive plain chunks of one phase for :class:`TextRecord`."""
 
     # One thread may add chunks while another takes them.
 
@@ -297,11 +291,10 @@ class TextColumns:
         # One call adds text and time, so that the other thread never sees one without the other. One list for both:
         # with hundreds of streams, each further object costs a cache miss. `take` subtracts `began` once for all.
         self.items: list[Any] = []
-        """The text of each chunk, followed by its time on the clock of the run. Both are added in one call."""
+        """The text of each chunk, followed by its time on the clock of the run."""
         self.taken = 0
-        """How many items were taken."""
         self.cost = 0
-        """The approximate memory of the columns in bytes; 0 before they are complete."""
+        """The approximate memory in bytes; 0 before the columns are complete."""
         self.is_awake = False
         """Whether the thread that takes chunks will look again. If not, it must be woken after a chunk was added."""
 
@@ -325,9 +318,9 @@ def is_plain(chunk: Chunk) -> bool:
 
 
 def fact_record(at: float, length: int, fact: Fact) -> FactRecord:
-    """Return the record of *fact*, which must not be a chunk. Of an extracted claim, it has only the key and the span.
+    """Return the record of *fact*, which must not be a chunk.
 
-    *length* is the length of the trace in characters before the fact.
+    Of an extracted claim, it has only the key and the span.
     """
     assert not isinstance(fact, Chunk)
     if isinstance(fact, Extracted):
@@ -349,7 +342,7 @@ def _decoder() -> msgspec.msgpack.Decoder[Record | EscapedRecord]:
 # Monitors as data, and back, so that the core can be rebuilt without their code.
 
 _CODE = ("verifier", "extractor", "spec")
-"""The fields of a monitor that its record has in another form."""
+"""The fields that the record of a monitor has in another form."""
 _CHOSEN = ("remedy", "scope", "trigger")
 """The fields whose default the plug-in chooses. Another version of the plug-in may choose another default."""
 _SECRET = re.compile(r"key|token|secret|password|credential|auth", re.IGNORECASE)
@@ -373,10 +366,9 @@ class AbsentVerifier(msgspec.Struct, frozen=True):
 def describe(
     monitors: Sequence[Monitor], specs: Sequence[object] = ()
 ) -> tuple[tuple[VerifierRecord, ...], tuple[MonitorRecord, ...]]:
-    """Return the records of the verifiers and of the *monitors*.
+    """Return the records of the *monitors* and of their verifiers.
 
-    *specs* has the specification of each monitor, for monitors that have none themselves; it is ignored if it has
-    another length.
+    *specs* are the specifications for monitors that have none themselves; they are ignored if their number differs.
     """
     seen: list[tuple[object, object]] = []
     verifiers: list[VerifierRecord] = []
@@ -435,7 +427,7 @@ def options_digest(monitor: Monitor) -> str:
 Described: TypeAlias = tuple[tuple[VerifierRecord, ...], tuple[MonitorRecord, ...]]
 
 _DESCRIBED: deque[tuple[Sequence[Monitor], Sequence[object], object, Described]] = deque(maxlen=8)
-"""The last monitors that were described. The calls of a gateway usually have the same ones."""
+"""The last monitors that were described: the calls of a gateway usually have the same ones."""
 
 
 def describe_again(monitors: Sequence[Monitor], specs: Sequence[object] = ()) -> Described:

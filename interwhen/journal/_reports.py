@@ -13,10 +13,10 @@ class RecheckFinding(msgspec.Struct, frozen=True):
     """A violation that a monitor finds in a recorded trace."""
 
     request: int
-    """The first request in whose text it occurs, counted from 1. Requests that added no text do not count."""
+    """The first request in whose text it occurs, counted from 1 among those that added text."""
     violation: ViolationRecord
     would_act: bool
-    """Whether the monitor's delivery is not ``observe``, so that a run would probably have acted on the violation."""
+    """Whether the monitor has another delivery than ``observe``, so that a run would probably have acted."""
 
 
 class Recheck(msgspec.Struct, frozen=True):

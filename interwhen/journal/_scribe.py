@@ -1,8 +1,4 @@
-"""The scribe of a run: notes what its core does with each fact, and when.
-
-What the core does not know, such as when a check began in its worker, is in the facts and counts of the engine. Why:
-docs/decisions/journal.md.
-"""
+"""The scribe of a run: notes what its core does with each fact, and when. Why: docs/decisions/journal.md."""
 
 from __future__ import annotations
 
@@ -62,8 +58,6 @@ class _OrderedCheck(NamedTuple):
 
 
 class Scribe:
-    """Notes what happens in a run: text, cuts, checks, forks, requests and remedies, each with its time."""
-
     # Call `before` and `after` around each step of the core, which may be live or rebuilt from a journal. If the
     # journal is redacted, the notes have no text, key of a claim or reason, and `keyed` makes the stored hash of each
     # hash. Their offsets are in UTF-16 units, or with `in_characters` in characters.
@@ -84,11 +78,10 @@ class Scribe:
         self._names = [one.name for one in header.monitors]
         self.tape = Tape(core.transcript, notes, in_characters=in_characters, redacted=header.redacted)
         self._number = 0
-        """The number of the last fact or cut: each fact has the next one, and so has the cut that it leads to."""
+        """Each fact has the next number, and so has the cut that it leads to."""
         self._shown: int | None = None
         """The offset up to which the reader has the trace; ``None``: all of it."""
         self._claims: list[_OrderedCheck] = []
-        """For each check its claim."""
         self._open: dict[tuple[str, str, Span | None], list[int]] = {}
         self._uncut: list[int] = []
         self._open_forks: dict[int, int] = {}

@@ -74,26 +74,21 @@ class Journal:
 
 
 class CallHead(msgspec.Struct, frozen=True):
-    """Identifies the call that a run belongs to, with the data that are known when the run begins."""
+    """Identifies the call that a run belongs to, as far as it is known when the run begins."""
 
     call_id: str
-    """The id of the call in logs: 32 hexadecimal digits."""
+    """32 hexadecimal digits, as in logs."""
     source: Literal["wrap", "gateway"]
-    """Whether a wrapped client or the gateway supervises the call."""
     api: str
-    """The name of the API of the request."""
     model: str
-    """The name of the model in the request."""
     trace_id: str = ""
-    """The trace id of the caller's ``traceparent`` header; empty if there was none."""
+    """That of the caller's ``traceparent`` header; empty if there was none."""
     streams: bool = False
-    """Whether the caller asked for a stream."""
     strategy: str = ""
-    """The name of the strategy that answers the call; empty for none."""
 
 
 class CallSlot(Clerk, JournalFile, Protocol):
-    """One journal in a directory: its file, and also its clerk, which writes the records in the background."""
+    """One journal in a directory: its file, and the clerk that writes the records in the background."""
 
     @property
     def incomplete(self) -> str:
@@ -122,15 +117,13 @@ class CallJournal(Journal):
     """The journal of one call in a :class:`~interwhen.journal._directory.JournalDirectory`."""
 
     head: CallHead = field(kw_only=True)
-    """The call to which the run belongs."""
     redacted: bool = False
     """Whether the journal gets lengths, hashes and verdicts in place of text."""
     slot: CallSlot = field(kw_only=True, repr=False)
-    """The file of the journal, and what writes it."""
     hash_key: bytes = field(default=b"", repr=False)
     """The key of all hashes of texts in a redacted journal."""
     signs: Signer | None = field(default=None, repr=False)
-    """What signs the journal; calls share it, and ``sign_with`` is not used."""
+    """Shared by all calls; ``sign_with`` is not used."""
 
     def signer(self) -> Signer | None:
         return self.signs
@@ -150,9 +143,9 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 
 def read_settings(option: str, wanted: object, kind: type[S]) -> S:
-    """Return the settings that *wanted* gives for *option*, as a value of *kind*.
+    """Return the settings that *wanted* gives for *option*.
 
-    *wanted* is such a value, a path, or a mapping of the fields of *kind*. Raises :class:`UsageError` for anything
+    *wanted* is a value of *kind*, a path, or a mapping of the fields of *kind*. Raises :class:`UsageError` for anything
     else, for a path or mapping whose path is empty, and for invalid values.
     """
     if isinstance(wanted, kind):

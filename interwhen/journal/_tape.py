@@ -1,6 +1,6 @@
 """The tape: all text that was ever added to the trace of a run, with its times, and the cuts.
 
-Text that was cut stays on the tape. The tape knows which part of it is in the trace now.
+The tape knows which part of its text is in the trace now.
 """
 
 from __future__ import annotations
@@ -33,17 +33,16 @@ class Tape:
         self._in_characters = in_characters
         self._redacted = redacted
         self._number = 0
-        """The number of the last entry."""
         self._style: tuple[Phase, Origin] | None = None
         """The phase and the origin of the last entry."""
         self.model_tokens = 0
-        """The tokens of the texts of the model so far, also of those that were cut."""
+        """Also counts the tokens of texts that were cut."""
         self._standing: list[tuple[int, int]] = []
         """For each entry that is in the trace: its offset, and its tokens."""
         self._wide: list[int] = []
         """The offsets of the characters of the trace that have two UTF-16 units."""
         self.was_wide = False
-        """Whether there were ever such characters, so that offsets in UTF-16 units are not those in characters."""
+        """Whether offsets in UTF-16 units and in characters have ever differed."""
         self._owed = 0
 
     def owe(self, tokens: int) -> None:
@@ -73,10 +72,9 @@ class Tape:
             self._add(number, at, run.start, run.text, tokens if is_counted else 0)
 
     def cut(self, number: int, at: float, to: int, removed: int) -> int:
-        """Note that the trace was cut to offset *to* at the time *at*, which removed *removed* characters.
+        """Note that the trace was cut to offset *to*, and lost *removed* characters; return how many tokens it lost.
 
-        *number* is its place in the order of the run. Return how many tokens this removed. A text that is cut in its
-        middle keeps all its tokens.
+        *number* is the place of the cut in the order of the run. A text that is cut in its middle keeps all its tokens.
         """
         tokens = 0
         while self._standing and self._standing[-1][0] >= to:

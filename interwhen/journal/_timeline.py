@@ -1,7 +1,6 @@
 """The record of a run: its events, each with its times. For the units, see :class:`Timeline`.
 
-These structs are its one shape: the scribe makes them, a redacted journal stores them, ``_compact_form.py`` encodes
-them, and the types of the trace page are generated from them.
+A redacted journal stores these structs, and the types of the trace page are generated from them.
 """
 
 from __future__ import annotations
@@ -240,18 +239,16 @@ TimelineEvent: TypeAlias = (
 
 
 class RunNotes(msgspec.Struct, omit_defaults=True):
-    """What is known of a run up to now, or what is new or changed in it, which :meth:`add` joins to what was known."""
+    """What is known of a run, or what is new or changed in it, which :meth:`add` joins to what was known."""
 
     # A redacted journal stores what is new or changed. The texts are columns, because there are so many.
 
     end: float = 0.0
     """As :attr:`Timeline.end`."""
     text: list[str] = []
-    """The texts in the order in which they were added to the trace; empty if the journal is redacted."""
+    """In the order in which they were added to the trace; empty if the journal is redacted."""
     times: list[float] = []
-    """When each text was added."""
     chars: list[int] = []
-    """The length of each text."""
     numbers: list[tuple[int, int]] = []
     """The index of each text whose number is not that of the text before plus one, with its number."""
     weights: list[tuple[int, int]] = []
@@ -263,16 +260,16 @@ class RunNotes(msgspec.Struct, omit_defaults=True):
     frontier: list[FrontierStep] = []
     incidents: list[Incident] = []
     requests: dict[int, RequestTimes] = {}
-    """The requests by index, as the next lists: most of these entries change after they were added."""
+    """By index, as the next three: most of these entries change after they were added."""
     checks: dict[int, CheckTimes] = {}
     forks: dict[int, ForkTimes] = {}
     remedies: dict[int, RemedyTimes] = {}
     result: Result | None = None
-    """The result of the run without its text and what is noted elsewhere."""
+    """Without its text and what is noted elsewhere."""
     certified: tuple[int, ...] = ()
-    """The indexes of the checks in its certificate."""
+    """The indexes of the checks in the certificate."""
     text_sha256: str = ""
-    """The hash of its text, if the journal is redacted."""
+    """Empty unless the journal is redacted."""
 
     def written(self) -> Iterator[TextWritten]:
         starts = {index: (phase, origin) for index, phase, origin in self.styles}
@@ -314,18 +311,18 @@ _ENDING = ("end", "result", "certified", "text_sha256")
 
 @dataclass(slots=True)
 class PartMark:
-    """Stores how much of :class:`GrowingNotes` was already returned as parts. Each consumer needs a mark of its own."""
+    """Which part of :class:`GrowingNotes` a consumer has got. Each consumer needs its own mark."""
 
     begun: bool = False
-    """Whether the first part, which has the settings of the run, was returned."""
+    """Whether the consumer has the settings of the run, which are in the first part."""
     offset: int = 0
     """The end of the last part in the journal, in bytes."""
     restarts: int = 0
-    """How often the timeline had begun again when the last part was made."""
+    """The reader's ``restarts`` at the last part."""
     changes: int = 0
-    """How many changes of entries there were when the last part was made."""
+    """The number of the last change of an entry at the last part."""
     counts: tuple[int, ...] = (0,) * len(APPENDED)
-    """The lengths that the lists in :data:`APPENDED` had when the last part was made."""
+    """The lengths of the lists in :data:`APPENDED` at the last part."""
 
     def begin_again(self, restarts: int) -> None:
         for name, value in asdict(PartMark(restarts=restarts)).items():
@@ -333,15 +330,15 @@ class PartMark:
 
 
 class GrowingNotes:
-    """The notes of a run, which grow, and which of them have changed since a part was returned."""
+    """The notes of a run, which grow, with what changed since a part was returned."""
 
     def __init__(self) -> None:
         self.notes = RunNotes()
         self.called: Mapping[str, Any] | None = None
-        """The record of the call, if one was read from the journal."""
+        """The record of the call, if the journal has one."""
         self._changes = 0
         self._changed: dict[tuple[str, int], int] = {}
-        """For each entry the number of its last change. The entry that changed last comes last."""
+        """For each entry the number of its last change, in the order of these changes."""
 
     def put(self, name: str, index: int, entry: TimedEvent) -> None:
         getattr(self.notes, name)[index] = entry

@@ -57,8 +57,6 @@ def retold(journaled: Journaled) -> Telling:
 
 
 class _FollowedRun(RebuiltRun):
-    """A run that is rebuilt from its journal. Its ``scribe`` notes what happens."""
-
     __slots__ = ("scribe",)
 
     def __init__(self, journaled: Journaled, core: Core, scribe: Scribe) -> None:
@@ -87,7 +85,6 @@ class Telling:
         self.path = path
         self.header = header
         self.records: list[Record] = []
-        """The records so far."""
         self._past: _FollowedRun | None = None
         self._result: Result | None = None
         self.recording = GrowingNotes()
@@ -169,7 +166,7 @@ class TimelineReader:
         self.restarts = 0
         """How often the timeline began again, because a resumed run voided its end or the file was replaced."""
         self._failure = ""
-        """Why a record could not be decoded or read; empty if there was no such record."""
+        """Why a record could not be read; empty if there was no such record."""
 
     @property
     def is_over(self) -> bool:

@@ -1,7 +1,4 @@
-"""Queues records and writes them to a journal in the background.
-
-While it streams, a run does not wait for the writes. At its end, it waits for at most ``close_seconds``.
-"""
+"""Queues records and writes them to a journal in the background. The stream of a run does not wait for the writes."""
 
 from __future__ import annotations
 
@@ -24,13 +21,13 @@ if TYPE_CHECKING:
     from interwhen.journal._signatures import Signer
 
 _COST = 96
-"""The approximate memory of a queued chunk or record in bytes, without its text."""
+"""The approximate bytes of a queued chunk or record in memory, without its text."""
 COMPLETE = TextColumns(None)
 """Stands for columns that take no more chunks: no chunk has their phase."""
 
 
 class JournalWriter:
-    """Queues the records of a run. A clerk writes them to the file, usually in its own thread."""
+    """A clerk writes the queued records to the file, usually in its own thread."""
 
     # After the first failure it writes nothing more, because a reader cannot read the records after a gap.
 
@@ -50,14 +47,14 @@ class JournalWriter:
     ) -> None:
         """Append records to *file*, which has *size* bytes. This starts *clerk*.
 
-        *head* is written first: the first bytes of a new file. *chain* is the checksum from which that of the next
-        record is computed, and *digest* the head of the hash chain. *first* returns the first record. *signer* signs
-        the seals. *on_give_up* gets the reason if the journal must be given up (``None``: the reason is logged).
+        *head* is written first: the first bytes of a new file. *chain* is the checksum of the record before, and
+        *digest* the head of the hash chain. *signer* signs the seals. *on_give_up* gets the reason if the journal must
+        be given up; by default, it is logged.
         """
         self.size = size
-        """The number of bytes that the file has accepted, with those that it had before."""
+        """The bytes that the file has accepted, with those that it had before."""
         self.incomplete = ""
-        """Why the journal is incomplete and nothing more is written; empty if nothing has failed."""
+        """Why nothing more is written; empty if nothing has failed."""
         self._settings = settings
         self._file = file
         self._clerk = clerk
@@ -71,16 +68,16 @@ class JournalWriter:
         self._on_give_up = on_give_up
         self._items: deque[Record | TextColumns] = deque()
         self._columns = COMPLETE
-        """The columns for the run's next plain chunk, which are the last item of the queue; or ``COMPLETE``."""
+        """The last item of the queue, if it takes the run's next plain chunk; else ``COMPLETE``."""
         # Only the run's thread changes _put, only the clerk's changes _taken: their difference needs no lock.
         self._put = 0
-        """The bytes that were queued so far."""
+        """The bytes that were queued."""
         self._taken = 0
-        """Those of them that were written."""
+        """The bytes that were written."""
         self._passed = 0
-        """The bytes of the items that the clerk has taken from the queue and not written yet."""
+        """The bytes that the clerk has taken from the queue and not written yet."""
         self._most = settings.buffer_bytes
-        """The most bytes that may have been queued so far; -1 if the journal was given up."""
+        """The limit for ``_put``; -1 if the journal was given up."""
         self._awake = False
         clerk.start(self, settings.flush_seconds)
 
@@ -230,8 +227,6 @@ def _cost(item: Record | TextColumns) -> int:
 
 
 class ThreadClerk:
-    """Writes a journal in its own thread."""
-
     def __init__(self) -> None:
         self._ending = False
         self._wake = threading.Event()

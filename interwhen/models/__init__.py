@@ -1,9 +1,7 @@
 """Adapters to language models, and base classes for new adapters.
 
-`ChatModel` and `CompletionsModel` use an OpenAI-compatible server; `open_local` runs a small model in a child process.
-`ReplayModel` streams known text, `RecordingModel` records streams, and `MeteredModel` limits the tokens of a model. To
-write an adapter, implement `Model` and `Stream`; `GuardedStream`, `IteratorStream` and `ModelWrapper` are base classes.
-To read the code, start with `_openai_api.py`.
+To write an adapter, implement `Model` and `Stream`; `GuardedStream`, `IteratorStream` and `ModelWrapper` are base
+classes. To read the code, start with `_openai_api.py`.
 """
 
 from typing import TYPE_CHECKING

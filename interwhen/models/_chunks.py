@@ -29,7 +29,7 @@ class TokenLogprob(msgspec.Struct, frozen=True, gc=False):
 
 
 class Logprobs(msgspec.Struct, frozen=True, gc=False):
-    """Log-probabilities, in the form of the completions API (first three fields) or of the chat API (last two)."""
+    """Log-probabilities of the completions API (first three fields) or of the chat API (last two)."""
 
     token_logprobs: list[float | None] | None = None
     tokens: Any = None
@@ -39,7 +39,7 @@ class Logprobs(msgspec.Struct, frozen=True, gc=False):
 
 
 class ChatText(msgspec.Struct, frozen=True, gc=False):
-    """The text of a chat answer: of the ``delta`` in a streamed chunk, or of the ``message`` in a whole answer."""
+    """The ``delta`` in a streamed chunk, or the ``message`` in a whole answer."""
 
     # Reasoning is in `reasoning_content` or `reasoning`; `reasoning_details` are those of OpenRouter.
 
@@ -50,7 +50,7 @@ class ChatText(msgspec.Struct, frozen=True, gc=False):
 
 
 class CompletionChoice(msgspec.Struct, frozen=True, gc=False):
-    """One of the answers (``choices``) in a chunk or a whole answer of ``/v1/completions``."""
+    """One of the ``choices`` of ``/v1/completions``."""
 
     index: int | None = 0
     text: str | UnsetType | None = UNSET
@@ -59,7 +59,7 @@ class CompletionChoice(msgspec.Struct, frozen=True, gc=False):
 
 
 class ChatChoice(msgspec.Struct, frozen=True, gc=False):
-    """One of the answers (``choices``) of ``/v1/chat/completions``."""
+    """One of the ``choices`` of ``/v1/chat/completions``."""
 
     # Its text is in `delta` if it is streamed, and in `message` if it is whole.
 
@@ -71,7 +71,7 @@ class ChatChoice(msgspec.Struct, frozen=True, gc=False):
 
 
 class ServerUsage(msgspec.Struct, frozen=True, gc=False):
-    """The field ``usage`` of an answer: the token counts that the server reports, not yet validated."""
+    """The token counts that the server reports, not yet validated."""
 
     prompt_tokens: Any = None
     completion_tokens: Any = None
@@ -81,7 +81,7 @@ class ServerUsage(msgspec.Struct, frozen=True, gc=False):
 
 
 class Timings(msgspec.Struct, frozen=True, gc=False):
-    """The times that llama.cpp needed for the prompt and for the generation, in milliseconds."""
+    """The times that llama.cpp needed, in milliseconds."""
 
     prompt_ms: float | None = None
     predicted_ms: float | None = None
@@ -109,19 +109,15 @@ class AnswerBody(msgspec.Struct, frozen=True, gc=False):
 
 
 class CompletionBody(AnswerBody, frozen=True, gc=False):
-    """A chunk or a whole answer of ``/v1/completions``, or an error of the server."""
-
     choices: list[CompletionChoice] | UnsetType | None = UNSET
 
 
 class ChatBody(AnswerBody, frozen=True, gc=False):
-    """A chunk or a whole answer of ``/v1/chat/completions``, or an error of the server."""
-
     choices: list[ChatChoice] | UnsetType | None = UNSET
 
 
 class ModelCard(msgspec.Struct, frozen=True, gc=False):
-    """An entry of ``GET /v1/models``: a model's id, its server (``owned_by``) and its context length in tokens."""
+    """An entry of ``GET /v1/models``, with the model's server and context length in tokens."""
 
     id: str = ""
     owned_by: str | None = None
@@ -129,16 +125,15 @@ class ModelCard(msgspec.Struct, frozen=True, gc=False):
 
 
 class ModelList(msgspec.Struct, frozen=True, gc=False):
-    """The answer of ``GET /v1/models``: the models of a server."""
+    """The answer of ``GET /v1/models``."""
 
     data: list[ModelCard] = []
 
 
 class SlotState(msgspec.Struct, frozen=True, gc=False):
-    """An entry of llama.cpp's ``GET /slots``: whether a slot (the memory for one prompt) serves a request now."""
+    """An entry of llama.cpp's ``GET /slots``. A slot is the memory for one prompt."""
 
     id: int = 0
-    """The number of the slot, from 0."""
     is_processing: bool = False
     id_task: int | None = None
     """The number of the request that the slot serves, or served last."""
@@ -151,13 +146,11 @@ class RenderedPrompt(msgspec.Struct, frozen=True, gc=False):
 
 
 class GenerationSettings(msgspec.Struct, frozen=True, gc=False):
-    """The settings in :class:`ServerProps`: the context length in tokens."""
-
     n_ctx: int | None = None
 
 
 class ServerProps(msgspec.Struct, frozen=True, gc=False):
-    """The answer of llama.cpp's ``GET /props``: the default settings, with the context length."""
+    """The answer of llama.cpp's ``GET /props``."""
 
     default_generation_settings: GenerationSettings = GenerationSettings()
 
@@ -185,11 +178,11 @@ class EndMark(enum.Enum):
 DONE: Final = EndMark.DONE
 
 Decoded: TypeAlias = Chunk | EndMark | tuple[Chunk, ...] | None
-"""The content of one event: a chunk, the end mark, several chunks, or ``None`` if it is empty or ignored."""
+"""The content of one event; ``None`` if it is empty or ignored."""
 
 Decode: TypeAlias = Callable[[bytes, int, bool], Decoded]
 """``decode(data, offset, first)``: the data of an event, its byte offset in the body (for errors), and whether no valid
-chunk came before it. Only then is an event of unknown form an error; later ones are ignored."""
+chunk came before it. Only then is an event of unknown form an error."""
 
 
 _FINISH: dict[str | None, FinishReason] = {
@@ -212,7 +205,7 @@ _UNFINISHED = (None, "", "null")
 """The finish reason in events before the last one. Some servers send an empty text or the text ``null``."""
 
 _MOST_TOKENS = 1 << 53
-"""The limit for token counts. A parser with 64-bit floats reads smaller integers exactly."""
+"""A parser with 64-bit floats reads smaller integers exactly."""
 
 
 def usage_of(usage: ServerUsage | None) -> Usage | None:
@@ -225,10 +218,7 @@ def usage_of(usage: ServerUsage | None) -> Usage | None:
 
 
 def _reasoning_tokens(usage: ServerUsage, prompt: int | None, completion: int | None) -> int | None:
-    """Return the number of reasoning tokens in *usage*; ``None`` if it is not known.
-
-    *prompt* and *completion* are its valid counts, if any.
-    """
+    """Return the number of reasoning tokens in *usage*. *prompt* and *completion* are its valid counts, if any."""
     if isinstance(usage.completion_tokens_details, dict):
         return count_of(usage.completion_tokens_details.get("reasoning_tokens"))
     total = count_of(usage.total_tokens)
@@ -277,7 +267,7 @@ def completion_of(answer: CompletionBody, data: bytes) -> Completion:
 def chat_completion_of(answer: ChatBody, data: bytes) -> Completion:
     """Return the completion in *answer*, a whole answer of ``/v1/chat/completions``, without its reasoning.
 
-    *data* are its undecoded bytes. Raises the errors of :func:`completion_of`.
+    *data* are its undecoded bytes, for errors.
     """
     if not answer.choices:
         raise error_of(answer) or no_choices(data)
@@ -436,7 +426,7 @@ def noting_question(decode: Decode, request: Mapping[str, Any]) -> Decode:
 
 
 _PROGRESS = b'"prompt_progress":'
-"""The name of a field in JSON. It never matches inside a string, where quotation marks are escaped."""
+"""It never matches inside a JSON string, where quotation marks are escaped."""
 
 
 def without_progress(decode: Decode, *, keeps_first: bool) -> Decode:
@@ -593,7 +583,7 @@ _call_decoder = msgspec.json.Decoder(_CallBody)
 
 
 class _PartialCall:
-    """A tool call of a stream, with the pieces of its name and arguments that have arrived."""
+    """A tool call of a stream, with the pieces that have arrived."""
 
     __slots__ = ("id", "is_settled", "kind", "names", "number", "pieces")
 
@@ -631,7 +621,7 @@ class _PartialCall:
 
 
 class AssembledCalls(NamedTuple):
-    """The result of adding one chunk. ``pieces``: the number of the call of each piece in the chunk."""
+    """*pieces* has the number of the call of each piece in one chunk."""
 
     # `whole`: the calls that are complete now, with their numbers.
 
@@ -640,10 +630,7 @@ class AssembledCalls(NamedTuple):
 
 
 class ReadCalls(NamedTuple):
-    """The content of one event of a chat with tools. *chunks* also has the tool calls that are now complete.
-
-    *pieces* and *whole* are the same as in :class:`AssembledCalls`.
-    """
+    """The content of one event of a chat with tools. *chunks* also has the tool calls that are now complete."""
 
     chunks: Decoded
     pieces: tuple[int, ...]

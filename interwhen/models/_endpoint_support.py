@@ -33,31 +33,28 @@ from interwhen.models._token_resume import shared
 #   server names itself as one that users run themselves, or if the user asks for it.
 
 ResumeProbe = Literal["auto", "always", "never"]
-"""Which endpoints may be probed by requests that generate tokens. ``auto``: a server whose model list names vLLM,
-SGLang or llama.cpp. ``always``: any server, also one that bills the tokens. ``never``: none, and no other probe
-runs."""
+"""Which endpoints may be probed by requests that generate tokens. ``auto``: those of ``SELF_HOSTED``. ``always``: any
+server, also one that bills the tokens. ``never``: none, and no other probe runs."""
 LLAMACPP = "llamacpp"
-"""The name of llama.cpp in its model list."""
 VLLM = "vllm"
-"""The name of vLLM in its model list."""
 SELF_HOSTED = frozenset({LLAMACPP, "sglang", VLLM})
-"""The servers, by the name in their model list, that ``auto`` probes by requests that generate tokens."""
+"""By the name in their model list."""
 PROVEN_SECONDS = 600.0
-"""How long a proof is believed in one process, in seconds."""
+"""How long a proof is believed in one process."""
 FILE_SECONDS = 86_400.0
-"""How long a proof in a file is believed, in seconds."""
+"""How long a proof in a file is believed."""
 FOLDER_VARIABLE = "INTERWHEN_PROBE_CACHE"
-"""The environment variable with the folder for proofs; without it, proofs are kept in memory only."""
+"""The environment variable with the folder for proofs; without it, they are kept in memory only."""
 WAIT_SECONDS = 2.0
-"""How long a resume waits at most for a probe that is running, in seconds."""
+"""How long a resume waits at most for a running probe."""
 PROBE_SECONDS = 60.0
-"""The longest time for reading one stream of a probe, in seconds."""
+"""The longest time for reading one stream of a probe."""
 MOST_PROBES = 3
-"""How often a probe is begun, if each is cancelled. After that it is given up for ``PROVEN_SECONDS``."""
+"""After so many cancelled probes, none is begun for ``PROVEN_SECONDS``."""
 
 
 class ResumeProof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How an endpoint was observed to treat an unfinished assistant message: continue it, or not."""
+    """How an endpoint was observed to treat an unfinished assistant message."""
 
     # A field is `None` if this was not observed.
 
@@ -66,26 +63,23 @@ class ResumeProof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     answer: bool | None = None
     """Whether a cut in the answer is continued."""
     field: bool | None = None
-    """Whether a cut in the reasoning is continued, with the reasoning in its field of the message."""
+    """Whether a cut in the reasoning is continued, if the message has the reasoning in its field."""
     tags: bool | None = None
-    """Whether a cut in the reasoning is continued, with the reasoning between tags in the content."""
+    """Whether a cut in the reasoning is continued, if the content has the reasoning between tags."""
     evidence: str = ""
     """How this was observed. It may quote the server."""
     generated: bool = False
-    """Whether the model generated text for this. False if the server only rendered prompts."""
+    """False if the server only rendered prompts, without generating."""
 
 
 class ProofWire(NamedTuple):
-    """Sends the requests of a probe to one endpoint."""
+    """Sends the requests of a probe to one endpoint. Paths do not include the version (``/v1``)."""
 
     # Each function raises `ModelError` if its request fails.
 
     get: Callable[[str], Awaitable[bytes]]
-    """Returns the answer to a GET request for a path, which does not include the version (``/v1``)."""
     post: Callable[[str, dict[str, Any]], Awaitable[bytes]]
-    """Returns the answer to a POST request with a JSON body for a path, which does not include the version."""
     chat: Callable[[dict[str, Any]], Awaitable[Stream]]
-    """Sends a body to the chat API, and returns the open stream."""
 
 
 # Choosing the way for a request.
@@ -147,9 +141,9 @@ def choose_prefill(
 ) -> ResumeWay:
     """Decide how to let a chat model continue after *pieces*, the text of the assistant so far.
 
-    *proof* is what was observed of the endpoint, if anything. *has_field*: the server sends reasoning in a separate
-    field. *documented*: its documentation says that it continues an unfinished assistant message. *by_ids*: it can also
-    continue token ids. *why_unproven* is the reason to report without *proof*.
+    *has_field*: the server sends reasoning in a separate field. *documented*: its documentation says that it continues
+    an unfinished assistant message. *by_ids*: it can also continue token ids. *why_unproven* is the reason to report
+    without *proof*.
     """
     phase: Phase = next((piece.phase for piece in reversed(pieces) if piece.text), "answer")
     in_field = has_field and any(piece.phase == "reasoning" for piece in pieces)
@@ -190,13 +184,13 @@ QUESTION = "Start with 64. Add 129. Multiply by 3. What is the result?"
 _COUNT, _NEXT = "The days of the week are Monday, Tuesday, Wednes", "day"
 _FIRST_TOKENS, _NEXT_TOKENS = 64, 12
 _SAME = 8
-"""The number of equal characters that proves a continuation."""
+"""So many equal characters prove a continuation."""
 _VERSIONS = {VLLM: ("version", "version"), LLAMACPP: ("props", "build_info"), "sglang": ("server_info", "version")}
 """For each server: the path that has its version, and the field there."""
 
 
 class Proven(NamedTuple):
-    """The result of a probe: the proof, ``None`` if nothing was observed, and the tokens that the probe cost."""
+    """*proof* is ``None`` if nothing was observed, and *tokens* what the probe cost."""
 
     proof: ResumeProof | None
     tokens: int
@@ -352,10 +346,7 @@ def _both_fields(reasoning: str) -> dict[str, str]:
 
 
 class EndpointProof:
-    """Remembers how one model of one server was observed to continue kept text (the proof).
-
-    *place* names the model and its server.
-    """
+    """Remembers how the model and server *place* were observed to continue kept text."""
 
     def __init__(self, place: str) -> None:
         self.place = place
@@ -375,11 +366,11 @@ class EndpointProof:
     async def learn(
         self, wire: ProofWire, model: str, card: ModelCard | None, probe: ResumeProbe, *, generates: bool = True
     ) -> int:
-        """Find out how *model* continues kept text, with *wire*, unless this is known or being found out.
+        """Find out how *model* continues kept text, unless this is known or being found out.
 
-        Return how many tokens this took, as far as they are known. If a folder for proofs is set, a proof of an earlier
-        process may be used instead. If *generates* is false, no request that generates a token is sent; if it is true,
-        *probe* says to which servers such requests may be sent.
+        Return how many tokens this took. If a folder for proofs is set, a proof of an earlier process may be used
+        instead. If *generates* is false, no request that generates a token is sent; if it is true, *probe* says to
+        which servers such requests may be sent.
         """
         if self.is_known or self._running is not None or probe == "never":
             return 0
@@ -426,10 +417,9 @@ _MOST_BYTES = 8192
 
 
 class _StoredProof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The content of a file with the observed behaviour of an endpoint (a proof), and when it expires."""
+    """The content of a file with a proof."""
 
     format: int
-    """The version of the file format."""
     place: str
     """The name of the model and its server."""
     until: float

@@ -1,6 +1,6 @@
-"""A fast HTTP transport for asyncio and uvloop. The event loop passes the bytes to the parser of httptools.
+"""A fast HTTP transport for asyncio and uvloop, with the parser of httptools (extra ``fast``).
 
-Needs the extra ``fast``. See ``docs/decisions/reading-streams.md``.
+See ``docs/decisions/reading-streams.md``.
 """
 
 from __future__ import annotations
@@ -48,15 +48,15 @@ if TYPE_CHECKING:
 # One response: the connection feeds the parser, the parser calls the response, and one task reads it.
 
 HIGH_WATER = 1 << 20
-"""The number of unread bytes above which the loop stops reading from the socket."""
+"""With more unread bytes, the loop stops reading from the socket."""
 _MOST_WITHOUT_BODY = 1 << 18
-"""How many bytes may arrive in a row without any body: head, trailers or chunk extensions. More is an error."""
+"""How many bytes may arrive in a row without any body: head, trailers or chunk extensions."""
 
 
 class FastResponse:
     """A response that arrives on a connection; see `HttpResponse`.
 
-    *name* names the server in errors, and *line* is the connection that the response controls.
+    *name* names the server in errors, and *line* is the connection.
     """
 
     __slots__ = (
@@ -303,7 +303,7 @@ def _ignore(_data: bytes) -> None:
 
 
 class FastConnection(asyncio.Protocol):
-    """An HTTP connection for one request at a time. The event loop calls it as an asyncio protocol."""
+    """An HTTP connection for one request at a time."""
 
     # It calls `on_idle` after a response, if it can be used again, and `on_lost` when it is closed.
 
@@ -335,10 +335,7 @@ class FastConnection(asyncio.Protocol):
         return bool(poll.poll(0))
 
     def send_request(self, request: bytes, name: str, loop: asyncio.AbstractEventLoop) -> FastResponse:
-        """Send the bytes *request*, and return the response, which has not arrived yet. Needs an open connection.
-
-        *name* names the request in errors.
-        """
+        """Send the bytes *request* over the open connection. The returned response has not arrived yet."""
         assert self._transport is not None
         self._response = response = FastResponse(name, self, loop)
         self._transport.write(request)
@@ -409,15 +406,13 @@ class FastConnection(asyncio.Protocol):
 
 
 class ServerAddress(NamedTuple):
-    """The scheme, host and port of the server of a connection."""
-
     scheme: str
     host: str
     port: int
 
 
 class ConnectionPool:
-    """The connections of *loop*. Only the thread of that loop may use them."""
+    """Only the thread of *loop* may use the connections."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -425,7 +420,6 @@ class ConnectionPool:
         self._open: set[FastConnection] = set()
         self._sweep: asyncio.TimerHandle | None = None
         self.proxied_transport: Httpx2Transport | None = None
-        """The transport for servers that need a proxy."""
         self._closing: asyncio.Task[None] | None = None
 
     def connection(self, server: ServerAddress) -> FastConnection:
@@ -501,13 +495,12 @@ class ConnectionPool:
 
 
 _NOT_IN_A_HEADER = re.compile(r"[\r\n\0]")
-"""The characters that a header must not contain."""
 _SAFE = "/%:@!$&'()*+,;=~?"
 """Characters that are not escaped in the path and the query of a URL."""
 
 
 class _Target(NamedTuple):
-    """A parsed URL: the server, the request target (path and query), and the value of the ``host`` header."""
+    """A parsed URL: *target* is path and query, and *name* the ``host`` header."""
 
     server: ServerAddress
     target: str

@@ -1,7 +1,7 @@
 """Matches patterns in Python's syntax by RE2, in time that is linear in the length of the text.
 
-:mod:`re` takes exponential time on some patterns. :func:`linear` returns ``None`` for a pattern that RE2 cannot
-express, and if ``google-re2`` (extra ``re2``) is not installed. Match such a pattern in a process that can be killed.
+:mod:`re` takes exponential time on some patterns. If RE2 cannot express a pattern, match it in a process that can be
+killed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ except ImportError:  # without it, every pattern is matched in a worker process,
 _LONGEST = 2_000
 """A longer pattern is not translated."""
 _MEMORY = 1 << 20
-"""The most bytes for the program and the states of one pattern. This also limits the time of its compilation."""
+"""The most bytes for one compiled pattern. This also limits the time of its compilation."""
 _KEPT = 512
 MOST_FROM_DATA = 16
 """The most patterns of a monitor that anybody's file names. Compiling one may take 40 ms."""
@@ -80,13 +80,10 @@ class Linear:
 
 @functools.lru_cache(maxsize=_KEPT)
 def linear(pattern: str, *, without_borders: bool = False) -> Linear | None:
-    r"""Compile *pattern*, in Python's syntax, by RE2; ``None`` if RE2 cannot match it as Python does.
+    r"""Compile *pattern*, in Python's syntax; ``None`` if RE2 is not installed or cannot match it as Python does.
 
     *without_borders*: leave out each ``\b`` and ``\B``, which RE2 knows only for ASCII. The result then finds a match
     in each text in which Python finds one, and in some others.
-
-    ``None`` is also returned if RE2 is not installed, and if the pattern is not valid, too long (more than 2,000
-    characters) or needs too much memory.
     """
     if re2 is None or len(pattern) > _LONGEST:
         return None
@@ -110,9 +107,9 @@ class _Tail:
     """Whether a group of the pattern ends with a ``$`` that means the end of the text."""
 
     is_ended: bool = False
-    """Whether the alternative so far ends with a ``$`` for the end of the text."""
+    """Whether the current alternative does so."""
     has_end: bool = False
-    """Whether any alternative so far ends with a ``$`` for the end of the text."""
+    """Whether any alternative so far does so."""
 
 
 class _Translation:
@@ -130,7 +127,6 @@ class _Translation:
         self.folds = False
         """Whether case is ignored. Then the pattern has only ASCII characters."""
         self._flags_end = 0
-        """Where the flags at the start of the pattern end."""
         self._is_place = False
         """Whether the last part matches a place and no character, such as ``^``."""
         self._is_whole = False

@@ -1,8 +1,6 @@
 """The shipped verifier ``arithmetic``: it checks the equations in the text.
 
-It computes both sides of equations such as ``17 * 24 = 408`` exactly, and refutes an equation only where it knows no
-other meaning of the text. Where the prompt asks only for the value of an expression, it judges the answer, too. See
-``docs/verifiers/arithmetic.md``.
+It refutes an equation only where it knows no other meaning of the text. See ``docs/verifiers/arithmetic.md``.
 """
 
 from __future__ import annotations
@@ -63,9 +61,9 @@ MAX_SEGMENT = 20_000
 MAX_PARTS = 1_000
 """The most lines and windows of a segment that are read. The rest is ``Unknown``."""
 MAX_PROMPT = 8_000
-"""The most characters at the end of a prompt that are searched for announcements and quoted equations."""
+"""Characters at the end of a prompt that are searched for announcements and quoted equations."""
 MAX_GIVEN = 200_000
-"""The most characters at the end of a prompt in which given numbers are found."""
+"""Characters at the end of a prompt in which given numbers are found."""
 MAX_WINDOW = 2_000
 """An equation over several lines is read up to this length."""
 MAX_STEPS = 1_000
@@ -116,7 +114,7 @@ class Equation(Claim):
     ``≠``, or ``!`` and ``≡``, which are not judged.
     """
     doubt: str
-    """Why the text around the chain may not assert it, or why there is no chain. Empty: no reason is known."""
+    """Why the text around the chain may not assert it, or why there is no chain."""
     setting: Setting = PLAIN
     """The moduli, bases and operations that the text announced up to its line."""
     answers: bool = False
@@ -136,12 +134,10 @@ class Equation(Claim):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given(Claim):
-    """The claim that a value in the text is the result of the computation that the prompt asks for."""
+    """The claim that a value is the result of the computation that the prompt asks for."""
 
     side: Side
-    """The value in the text."""
     asked: Node
-    """The computation that the prompt asks for."""
     said: bool
     """Whether the text calls it the answer. If not, it is a value alone on a line, or called the result."""
     answers: bool
@@ -153,7 +149,6 @@ class _Source:
     """The text that the offsets of sides refer to: a line in normal form, preceded by the lines that it continues."""
 
     normalized: Normalized
-    """The line."""
     before: int = 0
     """The number of characters of the earlier lines."""
 
@@ -164,11 +159,10 @@ class _Source:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A line in normal form with its tokens, for use by both the extractor and the recognizer, in all threads."""
+    """A line in normal form with its tokens. All threads share it, so the tokens must not be changed."""
 
     normalized: Normalized
     tokens: list[Token]
-    """These are not changed."""
 
 
 @lru_cache(maxsize=4)
@@ -192,19 +186,16 @@ class State(NamedTuple):
     """The state of the tracker after a line."""
 
     problem: Problem
-    """The computation that the prompt asks for, and what the prompt announces."""
     setting: Setting
-    """The moduli, bases and operations that the text announced so far."""
     tail: str = ""
     """The previous line, with the lines that it continues."""
     end: int = 0
-    """The offset in the trace at which the previous line ends."""
+    """Its end in the trace."""
     phase: str = ""
-    """The phase of the previous line."""
+    """Its phase."""
     tried: bool = False
     """Whether the lines before may announce a trial or a mistake."""
     stated: Stated = Stated()
-    """What the text has stated as the answer."""
     answer_at: int | None = None
     """Where in the current line an equation ends that is the answer; ``None`` if none is."""
     steps: _Steps | None = None
@@ -265,7 +256,7 @@ def step(state: State, segment: Segment) -> tuple[State, list[Claim]]:
 
 
 def _step(state: State, segment: Segment, rejection: str = "") -> tuple[State, list[Claim]]:
-    """Read one line, or one window of a long line, in *state*; return the next state and the claims.
+    """Read one line, or one window of a long line.
 
     *rejection*: the next line, if it may reject this one; else empty.
     """
@@ -376,8 +367,7 @@ def _overlap(one: Chain, other: Chain) -> bool:
 def _false_in_signs(tokens: list[Token], chains: list[Chain], state: State, text: str) -> list[Chain] | None:
     """Return the equations of *tokens* that are false without the words around them, and that *text* leaves standing.
 
-    *chains* are those of *tokens*, and *text* is the text of *tokens*, and the next line if it may reject them.
-    ``None``: all relations of *tokens* are in *chains*, and hold.
+    *text* has the next line, too, if it may reject them. ``None``: all relations of *tokens* are in *chains*, and hold.
     """
     read = sum(len(chain.links) for chain in chains)
     if read == sum(token[0] == "rel" for token in tokens) and all(_holds(chain[0], chain[1]) for chain in chains):
@@ -511,10 +501,7 @@ def _equation(
 
 
 def _context(state: State, chain: Chain, text: str, steps: _Steps | None) -> tuple[frozenset[Value], bool]:
-    """Return the fields ``around`` and ``sure`` of the claim for *chain*, which is in *text* and does not hold.
-
-    *steps* are the equations before it.
-    """
+    """Return the fields ``around`` and ``sure`` of the claim for *chain*, which does not hold."""
     start, end = chain.sides[0].start, chain.sides[-1].end
     before = "" if _may_relate(state.tail) else state.tail
     own = {number.value for side in chain.sides for number in numbers(side.node)}
@@ -681,19 +668,15 @@ def _where(claim: Equation, start: int, end: int) -> Span | None:
 
 @verifier(name="arithmetic", version="5", deadline=1.0, worker="inline")
 def check(claim: Equation | Given, prepared: Problem | None = None) -> Verdict:
-    """Judge *claim*, an equation or an answer. A value that is correctly rounded to one or more decimals is right.
-
-    The verdict is ``Unknown`` for text that is not read or not judged, for a comparison that does not hold, and for a
-    wrong equation or answer that may have another meaning. *prepared* is what the prompt asks for and announces.
-    """
+    """Judge *claim*, an equation or an answer. A value that is correctly rounded to one or more decimals is right."""
     return _checked(claim, prepared, "shown-digits")
 
 
 @verifier(name="arithmetic", version="5-exact", deadline=1.0, worker="inline")
 def check_exactly(claim: Equation | Given, prepared: Problem | None = None) -> Verdict:
-    """Judge *claim* as :func:`check` does, but do not accept a rounded value in an equation.
+    """Judge *claim* as :func:`check` does, but accept a rounded value in an equation only where the text says so.
 
-    It is accepted only where the text says that it is approximate. A rounded answer is right.
+    A rounded answer is right.
     """
     return _checked(claim, prepared, "exact")
 

@@ -1,7 +1,6 @@
 """The shipped verifier ``command``: an external checker, such as a compiler or a prover, judges what the model wrote.
 
-**It runs programs on text that a model wrote**: see ``docs/verifiers/command.md`` for what that means, and for the
-sandbox.
+**It runs programs on text that a model wrote**: see ``docs/verifiers/command.md``.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""The shipped verifier ``critic``: it asks a language model for its opinion of the text.
-
-An opinion proves nothing. So the verifier only observes by default, is not required for a verified result, and never
-passes a claim: its best verdict is ``Unknown``.
-"""
+"""The shipped verifier ``critic``: it asks a language model for its opinion of the text."""
 
 from __future__ import annotations
 
@@ -84,12 +80,11 @@ class Piece(Claim):
 
     text: str
     before: str
-    """The end of the pieces before it, at most 4,000 characters."""
+    """The end of the pieces before it."""
 
 
 @verifier(name="critic", version="1-unsound", deadline=1.0, worker="inline")
 def weigh(claim: Opinion) -> Verdict:
-    """Turn the opinion in *claim* into a verdict: a violation for an objection, ``Unknown`` for any other opinion."""
     return _verdict(claim.reply, claim.where)
 
 

@@ -1,8 +1,4 @@
-"""The shipped monitor ``early_stopping``: it ends the reasoning when its answer seems not to change any more.
-
-At many points, a probe (a fork on the same prefix) asks the model for its answer at once. Stopping saves tokens and
-proves nothing: a result that was stopped early is never ``verified``.
-"""
+"""The shipped monitor ``early_stopping``: it ends the reasoning when its answer seems not to change any more."""
 
 from __future__ import annotations
 
@@ -57,7 +53,7 @@ class Probes:
     """The state of the tracker after some probes."""
 
     count: int = 0
-    """How many probes were made. Where entropies are measured, only probes with probabilities count."""
+    """Where entropies are measured, only probes with probabilities count."""
     answer: str = ""
     """The last probed answer; empty where there was none."""
     same: int = 0
@@ -72,8 +68,7 @@ class Probes:
 class Probe(Claim):
     """The claim that the model must continue thinking after a segment, and the result of a probe there.
 
-    *answer* is empty if the probe gave none. *same* probes in a row gave this answer. *count* is that of
-    :class:`Probes`.
+    *answer*, *same* and *count* are those of :class:`Probes` after the probe.
     """
 
     answer: str
@@ -86,8 +81,7 @@ class Probe(Claim):
 def answer_in(reply: Reply, *, boxed: bool) -> str | None:
     """Return the answer at the beginning of *reply*; ``None`` if it does not end within the first 400 characters.
 
-    *boxed*: the answer ends at its closing brace. Without it, the answer ends with its line, or where the model
-    stopped.
+    *boxed*: the answer ends at its closing brace, else with its line or where the model stopped.
     """
     text = reply.text[:_LONGEST]
     depth = 1

@@ -1,7 +1,7 @@
 """The shipped verifier ``json_schema``: it judges structured output while it streams.
 
-Many errors, such as a wrong type, are violations before the document ends. Needs the extra ``jsonschema``; without it,
-importing this module raises :class:`~interwhen.toolkit.MissingExtraError`. See ``docs/verifiers/json_schema.md``.
+Without the extra ``jsonschema``, importing this module raises :class:`~interwhen.toolkit.MissingExtraError`. See
+``docs/verifiers/json_schema.md``.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from interwhen_verifiers._tools.calls import read_calls
 
 Where = Literal["auto", "answer", "fenced"]
 Place = Literal["start", "prose", "inside", "after", "over"]
-"""Before any text; in prose; inside a document; after a document; or at the end, where nothing more is read."""
+"""``start``: before any text; ``over``: nothing more is read."""
 
 _FENCE = "```"
 _LIKE = re.compile(r"\{\s{0,8}[\"'}\u201c]|\[\s{0,8}[{\"\[\u201c]")
@@ -53,36 +53,31 @@ _LINE = 40
 
 
 class Found(NamedTuple):
-    """What was found: an error in a document, a string with a pattern, a complete document, or a doubt."""
+    """What was found: an error in a document, a string with a pattern, a complete document, or a doubt.
+
+    *start* and *end* are offsets in the text that was fed. The other fields are those of :class:`Documented`.
+    """
 
     start: int
-    """The offset of its start in the text that was fed; ``end`` is the offset of its end."""
     end: int
     wrong: str = ""
-    """Why no valid document begins like this; empty if no error was found."""
     document: str = ""
-    """The text of the complete document; empty if something else was found."""
     pattern: str | None = None
-    """The pattern that the string ``value`` must match; ``None`` if something else was found."""
     value: str = ""
     doubt: str = ""
-    """Why text that looks like a document is not read; empty if it is read."""
 
 
 _START = State()
 
 
 class Search(NamedTuple):
-    """The state of the search after a piece of text, from which it continues with the next piece."""
+    """The state of the search after a piece of text."""
 
     place: Place = "start"
-    """Where the search is: before, inside or after a document, in prose, or at its end."""
     fenced: bool = False
-    """Whether the document is in a fenced block."""
     line: str = ""
     """The beginning of the current line of prose."""
     reading: State = _START
-    """The state of the JSON reader in the current document."""
     pieces: tuple[Any, ...] | None = None
     """The document so far: the last piece, and the pieces before it."""
     carried: str = ""
@@ -202,18 +197,18 @@ class Documented(Claim):
     """What is judged: a complete document, a string in one, or the range at which a document becomes invalid."""
 
     document: str = ""
-    """The text of the complete document; empty if something else is judged."""
+    """The complete document."""
     wrong: str = ""
-    """Why no valid document begins like this. Empty: no error was found yet."""
+    """Why no valid document begins like this."""
     pattern: str | None = None
-    """The pattern that the string ``value`` in the document must match; ``None`` if something else is judged."""
+    """The pattern that the string ``value`` in the document must match."""
     value: str = ""
     tool: str = ""
-    """The name of the tool, if the document is the arguments of a call."""
+    """The tool, if the document is the arguments of a call."""
     untyped: bool = False
     """Whether the call was written in a format that does not distinguish texts from numbers."""
     doubt: str = ""
-    """Why it is not read, though it looks like a document. Empty: it is read."""
+    """Why it is not read, though it looks like a document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +227,7 @@ class _Answer(NamedTuple):
     finder: Finder
     search: Search
     end: int | None = None
-    """The offset in the trace at which the last segment ended; ``None`` before the first segment."""
+    """The end of the last segment in the trace; ``None`` before the first segment."""
 
 
 def _check(claim: Documented, prepared: Any) -> Verdict:
@@ -253,11 +248,7 @@ def _check(claim: Documented, prepared: Any) -> Verdict:
 
 @verifier(name="json_schema", version="3", deadline=10.0)
 def check(claim: Documented, prepared: Any) -> Verdict:
-    """Judge *claim*: a wrong prefix is a violation, and a complete document or string is judged by its schema.
-
-    The verdict is ``Unknown`` for text that is not read, for a tool without a schema, for what cannot be judged, and
-    for a wrong call in a format that does not distinguish texts from numbers. *prepared* holds the schemas.
-    """
+    """Judge *claim*: a wrong prefix is a violation, and a complete document or string is judged by its schema."""
     return _check(claim, prepared)
 
 

@@ -1,8 +1,6 @@
 """The shipped verifier ``provenance``: it checks where the destination of a state-changing call comes from.
 
-An agent reads texts that others have written, and these may hold instructions. The verifier refutes a call that changes
-something if its destination, such as an account, was named only in such text, and seems not to be an id. See
-``docs/verifiers/provenance.md``.
+The texts that an agent reads may hold instructions of others. See ``docs/verifiers/provenance.md``.
 """
 
 from __future__ import annotations
@@ -73,7 +71,7 @@ CHANGING = (
     "email*",
     "message*",
 )
-"""Patterns for the names of tools that change something: the default of ``changing``."""
+"""Patterns for the names of tools that change something."""
 DESTINATIONS = (
     "recipient*",
     "*iban*",
@@ -106,9 +104,7 @@ DESTINATIONS = (
     "*_id",
     "*_ids",
 )
-"""Patterns for the names of arguments that say where something goes, or what is changed: the default of
-``destinations``.
-"""
+"""Patterns for the names of arguments that say where something goes, or what is changed."""
 DOCUMENTS = (
     "read*",
     "open*",
@@ -136,7 +132,7 @@ DOCUMENTS = (
     "download*",
     "*url*",
 )
-"""Patterns for the names of tools that return text by other people: the default of ``documents``."""
+"""Patterns for the names of tools that return text by other people."""
 _FREE = frozenset(
     (
         "content",
@@ -194,35 +190,28 @@ class _Text:
     """One message, prepared for searches."""
 
     at: int
-    """The number of the message in the conversation, from 0."""
+    """Its number in the conversation, from 0."""
     who: str
-    """Its author, as a verdict names it (see :class:`Source`)."""
     trusted: bool
     """Whether its whole text is trusted, as that of the user is. A value in ``fields`` can be trusted without this."""
     plain: str
     """The text of the message, on one line."""
     lower: str
-    """``plain`` in lower case, in which values are searched."""
     fields: Mapping[str, str]
-    """A map from each value in a tool's records that may be trusted, in lower case, to the name of its field.
-
-    Fields of free text are left out. A result of one word is a record with the field ``result``. The map is empty for a
-    trusted tool, a tool that returns text by other people, and a tool whose name is not known.
-    """
+    """A map from each value in a tool's records that may be trusted, in lower case, to the name of its field. A result
+    of one word is a record with the field ``result``."""
     ids: frozenset[str] = frozenset()
     """The values of at most 12 characters of id fields in records that others may have written."""
     is_prose: bool = False
-    """Whether it is the result of a tool, without records, such as ``Order W7 is open.`` or a single word.
-
-    It is false for a trusted tool, a tool that returns text by other people, and a tool whose name is not known.
-    """
+    """Whether it is a result without records, such as ``Order W7 is open.``, of a tool that is named and not trusted,
+    and that returns no text by other people."""
 
     def may_be_id(self, value: str) -> bool:
         said = self.is_prose and len(value) <= _SHOWN_ID and _whole(self.lower, value) is not None
         return said or value in self.ids
 
     def find(self, value: str, sent: int) -> Source | None:
-        """Return the place of *value* in this message; ``None`` if the message is no source of it.
+        """Return the place in this message that names *value*, if there is one.
 
         *sent* is the number of the message with the first call that used *value*. A field of a record is a trusted
         place, but no source from *sent* on, because it may only repeat the call.
@@ -256,13 +245,11 @@ class Destination(Claim):
     """The claim that a trusted source has named a destination of a call, such as the receiver of a message."""
 
     tool: str
-    """The name of the called tool."""
     argument: str
-    """The name of the argument that has the destination; empty if the call cannot be read."""
+    """The name of the argument that has the destination."""
     value: str
-    """The destination; empty if the call cannot be read."""
     problem: str = ""
-    """Why the call cannot be read; empty if it can."""
+    """Why the call cannot be read. Then ``argument`` and ``value`` are empty."""
 
 
 def _whole(text: str, value: str) -> int | None:
@@ -279,12 +266,7 @@ def _whole(text: str, value: str) -> int | None:
 
 @verifier(name="provenance", version="1", deadline=5.0)
 def check(claim: Destination, prepared: _Conversation) -> Verdict:
-    """Judge whether a trusted source has named the destination of *claim*; then it passes.
-
-    It is a violation if only untrusted sources named it. But it is ``Unknown`` if a trusted message has it in another
-    spelling, or if it may be an id in an argument for ids. It is also ``Unknown`` if no message named it, if it is too
-    long, or if the call cannot be read. *prepared* has the messages before the run.
-    """
+    """Judge whether a trusted source has named the destination of *claim*."""
     if claim.problem:
         return Unknown(claim.problem)
     value = _normal(claim.value)
@@ -305,8 +287,7 @@ def check(claim: Destination, prepared: _Conversation) -> Verdict:
         return Unknown(f"{claim.argument} is the id of something that {first.who} returned")
     return Violation(
         why=f"the {claim.argument} of this {claim.tool} call was not given by the user but comes from untrusted "
-        f"content that "
-        f"{first.who} returned",
+        f"content that {first.who} returned",
         witness=f"it was first seen in {_place(first)}: '{first.quote}'",
     )
 
@@ -389,10 +370,7 @@ def _extractor(
 
 
 def _values(arguments: Mapping[str, Any], destination: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
-    """Yield the name and value of each destination in *arguments*: a text, or a whole number in an argument for ids.
-
-    *destination* tells whether a name is that of a destination.
-    """
+    """Yield the name and value of each destination in *arguments*: a text, or a whole number in an argument for ids."""
     for name, value in arguments.items():
         for entry in value if isinstance(value, list) else [value]:
             if isinstance(entry, dict):

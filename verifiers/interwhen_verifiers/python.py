@@ -77,10 +77,9 @@ _WORDS = {"Eq": _EQUAL, "Is": _EQUAL, "NotEq": _OTHER, "IsNot": _OTHER}
 
 
 def verdict_of(told: Told | Outcome, code: str, starts: tuple[int, ...], end: int, *, late: str) -> Verdict:
-    """Return the verdict on *code* that follows from *told*, a report of the harness or an outcome of the sandbox.
+    """Return the verdict that follows from *told*, a report of the harness or an outcome of the sandbox.
 
-    *starts* are the offsets of the lines of *code*, and *end* is the end of the claim. *late* is the verdict on a
-    program that takes too long: ``violation`` or ``unknown``.
+    *starts* are the offsets of the lines of *code*, and *end* is the end of the claim.
     """
     match told:
         case dict():
@@ -190,7 +189,7 @@ class Before:
 
     given: Given
     blocks: tuple[str, ...] = ()
-    """The code of the last 16 Python blocks, oldest first."""
+    """The last 16 Python blocks, oldest first."""
 
 
 def start(given: Given | None) -> Before:

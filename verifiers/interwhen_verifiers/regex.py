@@ -1,8 +1,7 @@
 """The shipped verifier ``regex``: patterns that must not occur, or of which at least one must occur.
 
-On some patterns and texts :mod:`re` takes exponential time. So RE2 matches the patterns, if it is installed and can
-express all of them. If not, each check runs in a worker process, which is killed at the deadline. A text in which RE2
-finds no pattern, also without word boundaries, needs no check.
+RE2 matches the patterns, if it is installed and can express all of them. If not, each check runs in a worker process,
+which is killed at the deadline, since :mod:`re` takes exponential time on some patterns.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ def check(claim: PatternClaim) -> Verdict:
 
 @verifier(name="regex", version="4", deadline=1.0, worker="process")
 def check_apart(claim: PatternClaim) -> Verdict:
-    """Judge *claim* by :mod:`re`, which may take exponential time: in a worker process that can be killed."""
+    """Judge *claim* by :mod:`re`, in a worker process that can be killed."""
     return search(claim, search_by_re)
 
 

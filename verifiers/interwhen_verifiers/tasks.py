@@ -1,8 +1,4 @@
-"""Tasks for ``interwhen bench compare``: problems that ``reasoning-gym`` generates by a seed, and grades.
-
-Chains of sums, chains with products and word problems have the verifier ``arithmetic``; the others are puzzles, with
-``countdown`` and ``maze``.
-"""
+"""Tasks for ``interwhen bench compare``: problems that ``reasoning-gym`` generates by a seed, and grades."""
 
 from __future__ import annotations
 
@@ -80,9 +76,7 @@ def chain_sum(
 ) -> Iterator[Exercise]:
     """Generate *count* sums and differences of *terms* numbers from *seed*.
 
-    The numbers of one exercise have equally many digits: two to *digits*, or one if *digits* is 1. Raises
-    :class:`UsageError` for fewer than 2 terms, and unless *digits* is from 1 to 12. Raises
-    :class:`~interwhen.toolkit.MissingExtraError` at the first exercise if ``reasoning-gym`` is not installed.
+    The numbers of one exercise have equally many digits: two to *digits*, or one if *digits* is 1.
     """
     _vet("chain_sum", terms, digits)
 
@@ -109,7 +103,7 @@ def chained_arithmetic(
 ) -> Iterator[Exercise]:
     """Generate *count* chains of sums, differences and products of *terms* numbers, worked out from left to right.
 
-    Each number is from 0 to ``10**digits``. *seed*, *wording* and the errors are those of :func:`chain_sum`.
+    Each number is from 0 to ``10**digits``.
     """
     _vet("chained_arithmetic", terms, digits)
 
@@ -138,11 +132,7 @@ def chained_arithmetic(
 
 
 def gsm_symbolic(*, count: int, seed: int) -> Iterator[Exercise]:
-    """Generate *count* word problems in the style of the data set GSM-Symbolic.
-
-    The same *seed* gives the same problems. Raises :class:`~interwhen.toolkit.MissingExtraError` at the first exercise
-    if ``reasoning-gym`` is not installed.
-    """
+    """Generate *count* word problems in the style of the data set GSM-Symbolic."""
     return _exercises(
         "gsm_symbolic",
         count,
@@ -196,8 +186,7 @@ def countdown(
     """Generate *count* puzzles from *seed*: make a target from *numbers* numbers, each of which is at most *largest*.
 
     The target is from 10 to *target*, or *target* itself if that is below 10. With ``dead_ends=False``, a correct step
-    after which the target cannot be reached is not a violation. Raises :class:`~interwhen.toolkit.MissingExtraError` at
-    the first exercise if ``reasoning-gym`` is not installed.
+    after which the target cannot be reached is not a violation.
     """
 
     def prompt(entry: Mapping[str, Any]) -> Prompt:
@@ -222,8 +211,7 @@ def countdown(
 def shortest_path(*, count: int, seed: int, size: int = 5) -> Iterator[Exercise]:
     """Generate *count* puzzles from *seed*: find a shortest way in a grid of *size* rows and columns.
 
-    The right answer may also be that there is no way. Raises :class:`~interwhen.toolkit.MissingExtraError` at the first
-    exercise if ``reasoning-gym`` is not installed.
+    The right answer may also be that there is no way.
     """
     return _exercises(
         "shortest_path",
@@ -251,9 +239,8 @@ def _exercises(
 ) -> Iterator[Exercise]:
     """Yield *count* exercises of the data set *dataset*, which is generated from *seed* with the options *config*.
 
-    *prompt* makes the prompt for an entry of the data set, and *read* finds the answer in the text after the reasoning.
-    *monitor* is the monitor for the runs. Raises :class:`~interwhen.toolkit.MissingExtraError` at the first exercise if
-    ``reasoning-gym`` is not installed.
+    *read* finds the answer in the text after the reasoning. Raises :class:`~interwhen.toolkit.MissingExtraError` at the
+    first exercise if ``reasoning-gym`` is not installed.
     """
     try:
         import reasoning_gym

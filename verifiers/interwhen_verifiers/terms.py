@@ -22,11 +22,6 @@ _MOST_NEAR = 200_000
 
 @verifier(name="terms", version="3", deadline=5.0, worker="thread")
 def check(claim: PatternClaim) -> Verdict:
-    """Judge *claim* by its text in normal form.
-
-    The verdict is ``Unknown`` if a word may be there only in disguise, or if a word that must occur occurs only in the
-    normal form.
-    """
     normal = normalize(claim.text)
 
     def find(pattern: str, _text: str) -> Place | None:

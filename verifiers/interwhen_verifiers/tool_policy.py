@@ -1,6 +1,6 @@
 """The shipped verifier ``tool_policy``: it judges tool calls by the rules of a written policy.
 
-A rule is a small function, with the sentence of the policy that it enforces. See ``docs/verifiers/tool_policy.md``.
+See ``docs/verifiers/tool_policy.md``.
 """
 
 from __future__ import annotations
@@ -57,9 +57,7 @@ class Call(Generic[StateT]):
     """A tool call, in the form that a rule gets."""
 
     name: str
-    """The tool."""
     arguments: Mapping[str, Any]
-    """Its arguments, decoded."""
     state: StateT
     """The state of the policy before the call; ``None`` where the policy keeps no state."""
     history: History
@@ -91,7 +89,6 @@ class Rule:
     function: RuleFunction
     """Judges a call. It returns a verdict, or ``None`` if the rule does not apply."""
     moment: Moment = "before"
-    """Whether it judges a call before the call is made, or after it, by its result."""
 
     def looks_at(self, tool: str) -> bool:
         return not self.tools or tool in self.tools
@@ -205,7 +202,7 @@ def _function(rule: WrittenRule, written: WrittenPolicy, situations: _Situations
 
 
 class _Situations:
-    """Builds the facts that written rules judge: the call, the state, earlier calls and the conversation."""
+    """Builds the facts that written rules judge."""
 
     # It keeps the last result, because several rules may judge the same call.
 
@@ -279,9 +276,8 @@ class Ruled(Claim):
 
     call: Call[Any]
     moment: Moment
-    """``before``: the call is judged; ``after``: its result is judged."""
     problem: str = ""
-    """Why the call cannot be read. Empty: it was read."""
+    """Why the call cannot be read."""
 
 
 def judge(policy: Policy[Any], call: Call[Any], moment: Moment = "before") -> Verdict:
@@ -310,10 +306,6 @@ def judge(policy: Policy[Any], call: Call[Any], moment: Moment = "before") -> Ve
 
 @verifier(name="tool_policy", version="1", deadline=5.0)
 def check(claim: Ruled, prepared: _Prepared) -> Verdict:
-    """Judge the call of *claim*, or its result, by the policy in *prepared* (see :func:`judge`).
-
-    A call that cannot be read is ``Unknown``.
-    """
     if claim.problem:
         return Unknown(claim.problem)
     return judge(prepared.policy, claim.call, claim.moment)

@@ -42,7 +42,7 @@ class ExactChecks:
 
 
 class Portable:
-    """A placeholder, of which only the worker process makes the real object: *function* of *data*."""
+    """A placeholder for *function* of *data*, which only the worker process computes."""
 
     def __init__(self, function: Any, data: bytes) -> None:
         self._made = function, (data,)
@@ -63,7 +63,7 @@ class CheckActor:
         self._pool = ProcessPool(1, memory)
         self._verifier = lru_cache(KEPT)(partial(Portable, ExactChecks))
         self._scopes: dict[int, anyio.CancelScope] = {}
-        """The scopes of the checks that have not ended, by their ids."""
+        """The scopes of the checks of the last request, by their ids."""
 
     async def check(self, payload: bytes) -> bytes:
         request = msgspec.msgpack.decode(payload, type=CheckRequest)

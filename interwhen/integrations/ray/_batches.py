@@ -20,7 +20,7 @@ COLUMNS = ("status", "scope", "why", "answer", "text", "violations", "tokens")
 
 
 class SupervisedBatches:
-    """Answers the prompts of batches under supervision. See :func:`map_batches` for the parameters."""
+    """See :func:`map_batches` for the parameters."""
 
     def __init__(
         self,

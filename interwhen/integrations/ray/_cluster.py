@@ -36,7 +36,7 @@ class RayCluster:
         return min(int(self._ray.cluster_resources().get("CPU", 0)), wanted or 1 << 30)
 
     def start(self, memory: int | None) -> Any:
-        """Start a :class:`CheckActor` that has a processor of its own, as soon as one is free; return its handle.
+        """Start a :class:`CheckActor` with a processor of its own, as soon as one is free; return its handle.
 
         *memory* limits the address space of its worker process, in bytes.
         """

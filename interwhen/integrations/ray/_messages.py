@@ -26,7 +26,7 @@ class CodeDiffers(InterwhenError):
 
 
 class NamedVerifier(msgspec.Struct, frozen=True):
-    """Names a verifier, so that an actor can make it: the plug-in, its options, and the code that it must have.
+    """Names a verifier, so that an actor can make it.
 
     *index* is the verifier's place among those of the plug-in, from 0.
     """
@@ -36,7 +36,7 @@ class NamedVerifier(msgspec.Struct, frozen=True):
     index: int
     version: str
     code: str = ""
-    """What :func:`code_of` returns for the plug-in."""
+    """What :func:`code_of` returns for the plug-in: the actor must have the same code."""
     prompt: Prompt | None = None
     """The task from which the value of ``prepare`` is computed; ``None``: the monitor has no ``prepare``."""
 
@@ -47,8 +47,6 @@ class NamedVerifier(msgspec.Struct, frozen=True):
 
 
 class CheckItem(msgspec.Struct, frozen=True, array_like=True):
-    """One check for an actor: its id, its claim and its time limit."""
-
     id: int
     claim: bytes
     """The pickled claim, which has data but no code."""
@@ -57,15 +55,13 @@ class CheckItem(msgspec.Struct, frozen=True, array_like=True):
 
 
 class CheckRequest(msgspec.Struct, frozen=True, array_like=True):
-    """What one call to an actor carries: an encoded :class:`NamedVerifier`, and checks by it, in their order."""
+    """What one call to an actor carries: an encoded :class:`NamedVerifier`, and checks by it."""
 
     target: bytes
     items: list[CheckItem]
 
 
 class CheckResult(msgspec.Struct, frozen=True, array_like=True):
-    """The result of one check: a verdict, an error (*failure*), or that its time was over (*is_late*)."""
-
     id: int
     verdict: Verdict | None = None
     failure: str | None = None

@@ -11,24 +11,23 @@ from dataclasses import dataclass
 LEAST_SECONDS = 0.005
 """A verifier comes back if a check needs fewer CPU seconds: a call to an actor would cost more than it saves."""
 LEAVING_SECONDS = 0.0075
-"""The CPU seconds that the checks of a verifier must need before they leave."""
+"""The CPU seconds that a check must need, so that its verifier may leave."""
 # `LEAVING_SECONDS` is higher than `LEAST_SECONDS`, so that a verifier near the limit does not go back and forth.
 PROOFS = 8
-"""How many checks in a row must need ``LEAVING_SECONDS`` before the verifier leaves for the first time."""
+"""So many checks in a row must need ``LEAVING_SECONDS`` before the verifier leaves for the first time."""
 CALL_SECONDS = 0.1
 """How much work, in seconds, one call carries if its checks are shorter: a result waits for the end of its call."""
 
 
 @dataclass(slots=True)
 class VerifierCost:
-    """Learns what the checks of a verifier cost, and so whether they may leave this machine for the cluster."""
+    """Learns what the checks of a verifier cost, and so whether they may leave this machine."""
 
     # Each time it has come back, it needs four times as many checks in a row before it leaves again.
 
     seconds: float = LEAVING_SECONDS
-    """The average CPU seconds of a check, with the newer ones counting more."""
+    """The average CPU seconds of a check; newer ones count more."""
     leaves: bool = False
-    """Whether its checks may leave this machine now."""
     _needed: int = PROOFS
     _streak: int = 0
 

@@ -48,7 +48,7 @@ _MOST_BYTES = 1 << 20
 
 @dataclass(slots=True, eq=False)
 class _RemoteTarget:
-    """A verifier that has a name, what its checks cost, and its encoded form once it was needed."""
+    """A verifier that has a name; ``encoded`` is empty until it is needed."""
 
     verifier: NamedVerifier
     cost: VerifierCost
@@ -63,19 +63,18 @@ class _Actor:
     name: str
     """The first part of its id in Ray."""
     checks: list[_AwayCheck] = field(default_factory=list)
-    """The checks of the call; empty: the actor has nothing to do."""
+    """Empty: the actor has nothing to do."""
     expires: float = 0.0
     """When the call must have ended, on the clock of ``time.monotonic``."""
 
 
 @dataclass(slots=True, eq=False)
 class _AwayCheck:
-    """A check that waits for an actor, or that an actor has. Its task waits for the two events."""
+    """A check that waits for an actor, or that an actor has."""
 
     item: CheckItem
     target: _RemoteTarget
     actor: _Actor | None = None
-    """The actor that got it."""
     result: CheckResult | None = None
     sent: anyio.Event = field(default_factory=anyio.Event)
     ended: anyio.Event = field(default_factory=anyio.Event)
@@ -134,7 +133,7 @@ class RayWorkers:
         self._known: set[_Actor] = set()
         """All actors; some wait for a processor."""
         self._actors: set[_Actor] = set()
-        """Those that have started."""
+        """The actors that have started."""
         self._away = "the cluster was not connected yet"
         self._post: Any = None
         """Call a function in a later turn of the event loop, from any thread."""

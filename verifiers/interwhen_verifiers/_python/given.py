@@ -1,4 +1,4 @@
-"""The tests that a task gives for Python code: programs with asserts, and sessions of an interpreter."""
+"""Finds the tests for Python code in the text of a task."""
 
 from __future__ import annotations
 
@@ -24,14 +24,12 @@ class Given:
     programs: tuple[str, ...] = ()
     """Programs with asserts that must all hold."""
     sessions: tuple[str, ...] = ()
-    """Texts with examples such as ``>>> f(2)``, usually followed by the expected output."""
+    """Texts with examples such as ``>>> f(2)``."""
     code: frozenset[str] = frozenset()
     """The fenced blocks in the task. An answer may quote one; a quoted block is not judged."""
     python_2: bool = False
-    """Whether the task speaks of Python 2."""
     stub: str = ""
-    """The beginning of a function that the answer is to complete, with the code before it; empty if the task has none.
-    """
+    """The beginning of a function that the answer is to complete, with the code before it."""
 
 
 def read_given(text: str) -> Given:

@@ -1,7 +1,7 @@
-"""The program inside the sandbox: it runs the code, evaluates one expression, and returns the value as data.
+"""The program inside the sandbox, which runs the code and returns the value of one expression as data.
 
-It starts again for each call, so it imports only few modules. The model controls the code, and everything that a
-process with the code reports. So such a process gets no test.
+It starts again for each call, so it imports few modules. The model controls everything that a process with its code
+reports, so such a process gets no test.
 """
 
 from __future__ import annotations
@@ -66,11 +66,10 @@ def _docstrings(code: str) -> list[str]:
 
 
 def answer(code: str, earlier: list[str], setup: str, expression: str, bare: bool) -> str:  # noqa: FBT001
-    """Run *code*, and evaluate *expression* after it; return a report as JSON: the value, or the exception.
+    """Run *code*, and report the value of *expression* after it, or the exception, as JSON.
 
-    *earlier* is the code of the blocks before it, which is run first. *setup* are statements that the expression needs.
-    *bare*: leave out expressions and asserts at the top level of *code*. This replaces stdout and stderr of the
-    process.
+    *earlier*: the code of the blocks before it. *bare*: leave out expressions and asserts at the top level of *code*.
+    This replaces stdout and stderr of the process.
     """
     sys.setrecursionlimit(_DEPTH)
     sys.stdout = sys.stderr = sink = _Sink()
@@ -96,10 +95,9 @@ def answer(code: str, earlier: list[str], setup: str, expression: str, bare: boo
 
 
 def hold(setup: str, expression: str, names: list[str], values: list[str]) -> str:
-    """Evaluate *expression*, a test, after *setup*; return a report as JSON: whether it is true, or its exception.
+    """Evaluate the test *expression* in a process without any code of the model; report the result as JSON.
 
-    *names* are variables of the test, and *values* are their values, encoded as JSON. This runs in a process without
-    any code of the model.
+    *names* are variables of the test, and *values* are their values, encoded as JSON.
     """
     import json
 
@@ -182,10 +180,10 @@ class _Encoding:
 
 
 def decoded(told: Any, opaque: Any = None, depth: int = 0) -> Any:
-    """Return the value that *told* encodes, data from a process with the code, inside *depth* other values.
+    """Return the value that *told*, data from a process with the code, encodes.
 
     *opaque* makes the value for an object that stayed there, from the name of its type. Raises an exception, such as
-    ``ValueError``, if *told* is nothing that this program writes, or is nested too deeply.
+    ``ValueError``, if *told* is nothing that this program writes.
     """
     if depth > _DEEPEST:
         raise ValueError

@@ -29,8 +29,7 @@ def need_mypy() -> None:
 async def judge_types(code: str, earlier: tuple[str, ...], starts: tuple[int, ...], size: int) -> Verdict:
     """Judge the types of *code* alone, or else after the *earlier* blocks.
 
-    *starts* are the offsets of the lines of *code*, and *size* is the length of the claim. The verdict is ``Unknown``
-    if mypy gives no result, or accepts code that tells it to ignore errors. Raises
+    *starts* are the offsets of the lines of *code*, and *size* is the length of the claim. Raises
     :class:`~interwhen.sandbox.SandboxUnavailable` if this machine cannot make the sandbox.
     """
     text = code

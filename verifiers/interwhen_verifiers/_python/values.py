@@ -33,7 +33,7 @@ _NEVER_EQUAL = frozenset(
 
 
 class NotPlainError(Exception):
-    """An expression cannot be evaluated as plain data, or the data encodes no value."""
+    """An expression is not plain data, or the data encodes no value."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Reads the calls in a segment: a structured call, or calls that the model wrote as text."""
+"""Reads the calls in a segment, structured or written as text."""
 
 from __future__ import annotations
 
@@ -17,16 +17,13 @@ _LARGEST = 200_000
 
 @dataclass(frozen=True, slots=True)
 class ReadCall:
-    """A call in the trace."""
+    """A call in the trace. Its ``name`` and ``text`` are empty if it is too long to be read."""
 
     name: str
-    """The tool; empty if the call is too long to be read."""
     arguments: Mapping[str, Any]
-    """Its arguments, decoded; empty if there is a ``problem``."""
     text: str
-    """The call as it was written; empty if it is too long."""
     problem: str = ""
-    """Why it cannot be read. Empty: it was read."""
+    """Why it cannot be read, so that ``arguments`` is empty. Empty: it was read."""
 
 
 def read_calls(segment: Segment) -> tuple[ReadCall, ...]:
@@ -48,8 +45,7 @@ def _read(call: ToolCall) -> ReadCall:
 def matcher(verifier: str, option: str, patterns: Sequence[str]) -> Callable[[str], bool]:
     """Return a function that tells whether a name is one of *patterns*, in which ``*`` stands for any text.
 
-    Capitals and small letters are the same. Raises :class:`UsageError`, which names the *verifier* and its *option*, if
-    *patterns* is neither a name nor a list of names.
+    Case is ignored. Raises :class:`UsageError` if *patterns* is neither a name nor a list of names.
     """
     listed = list(patterns) if isinstance(patterns, Iterable) and not isinstance(patterns, str) else [patterns]
     if not all(isinstance(pattern, str) and pattern for pattern in listed):

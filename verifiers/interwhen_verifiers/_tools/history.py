@@ -22,15 +22,14 @@ class PastCall:
     """An earlier call, with its result."""
 
     name: str
-    """The tool."""
     arguments: Mapping[str, Any]
-    """Its arguments; empty where they were not a JSON object."""
+    """Empty where they were not a JSON object."""
     result: str | None
-    """The result of the tool; ``None``: not known (yet)."""
+    """``None``: not known (yet)."""
     at: int
     """The number of the message that made the call; for calls of the current turn, the number of messages so far."""
     result_at: int | None = None
-    """The number of the message with the result; ``None`` if there is none."""
+    """The number of the message with the result."""
 
     @cached_property
     def value(self) -> Any:
@@ -330,10 +329,10 @@ def _points(text: str) -> Entries | None:
 
 
 def _quoted(lines: list[str], at: int, value: str) -> tuple[str | None, int]:
-    """Return the text between quote marks, and the index in *lines* of the line after the closing quote mark.
+    """Return the text between quote marks, and the index in *lines* of the line after it.
 
-    *value* begins with the opening quote mark, and *at* is the index of the next line. The text is ``None`` if there is
-    no closing quote mark, or more text after it.
+    *value* begins with the opening quote mark, and *at* is the index of the next line. The text is ``None`` if it has
+    no end, or more text follows.
     """
     parts: list[str] = []
     mark, rest = value[0], value[1:]
@@ -368,7 +367,7 @@ def _end_of(text: str, mark: str) -> int | None:
 def _folded(lines: list[str], at: int, indent: int, value: str) -> tuple[int, str]:
     """Return the index after the lines that continue the unquoted *value*, and the value with these lines.
 
-    *at* is the index in *lines* of the next line. Continuing lines are indented more than *indent*.
+    They begin at index *at* of *lines*, and are indented more than *indent*.
     """
     parts = [value]
     while value and at < len(lines) and _indent(lines[at]) > indent and _KEY.fullmatch(lines[at]) is None:

@@ -64,12 +64,11 @@ _ALL = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class NumberPuzzle:
-    """The numbers, the target that must be made from them, and whether all of them must be used."""
+    """The numbers, the target, and whether all numbers must be used."""
 
     numbers: tuple[Fraction, ...]
     target: Fraction
     use: Use
-    """``all``: all must be used; ``some``: numbers may be left out; ``unclear``: the text does not say."""
 
     @property
     def listed(self) -> str:
@@ -308,8 +307,7 @@ class _Reader:
     def read(self, rank: int, depth: int) -> Fraction | None:
         """Evaluate one operand, and the operations after it whose precedence is higher than *rank*.
 
-        *depth* is the number of open brackets and signs. The value is ``None`` after a division by zero. Raises
-        ``_UnreadableError`` if the tokens are no expression, or too deep.
+        *depth* is the number of open brackets and signs. The value is ``None`` after a division by zero.
         """
         value = self._operand(depth)
         while self.at < len(self._tokens):
@@ -404,8 +402,7 @@ class CalculationStep(Spanned):
     equation: NumberEquation
     listed: tuple[WrittenNumber, ...] | None
     list_start: int
-    """The offset in the line at which the list of the numbers left starts; the end of the equation if there is no list.
-    """
+    """Where the list of the numbers left starts in the line; without a list, the end of the equation."""
     is_given_up: bool = False
     """Whether the line itself says that this step leads nowhere."""
 
@@ -415,14 +412,13 @@ class ExpressionAnswer(Spanned):
     """The answer: one expression, or a chain of steps such as ``64 + 29 = 93, 93 - 4 = 89``."""
 
     sides: tuple[Expression, ...]
-    """The expression, and the values that the text equates it with; empty if the answer is a chain."""
+    """The expression, and the values that the text equates it with; empty for a chain."""
     chain: tuple[NumberEquation, ...] = ()
-    """The steps of the chain; empty if the answer is one expression."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hopeless(Spanned):
-    """The statement that the target cannot be made. ``is_answer``: the line gives this as the answer."""
+    """States that the target cannot be made. ``is_answer``: the line gives this as the answer."""
 
     is_answer: bool
 
@@ -431,10 +427,9 @@ Said: TypeAlias = CalculationStep | ExpressionAnswer | Hopeless
 
 
 def read_line(line: str, puzzle: NumberPuzzle, *, answering: bool) -> Said | None:
-    """Read the statement of *line*. Return ``None`` if it is not clear.
+    """Read the statement of *line*; ``None`` if it is not clear.
 
-    *answering*: the line is in the answer. Only there, an expression alone on its line may be the answer, if it has at
-    least as many numbers as the puzzle.
+    *answering*: the line is in the answer. Only there, an expression alone on its line may be the answer.
     """
     if len(line) > MAX_LINE:
         return None

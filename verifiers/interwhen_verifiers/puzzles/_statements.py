@@ -37,7 +37,7 @@ class Statement(Claim, Generic[SaidT, StateT]):
 
 
 def make_statement(segment: Segment, said: SaidT, before: StateT, *, context: str = "") -> Statement[SaidT, StateT]:
-    """Return the claim for the statement *said* in *segment*. *before* is the state of the puzzle before the statement.
+    """Return the claim for the statement *said* in *segment*.
 
     *context* replaces the text in the key of the claim: it must have all of the line and the state that the verdict
     depends on.
@@ -48,10 +48,7 @@ def make_statement(segment: Segment, said: SaidT, before: StateT, *, context: st
 
 
 def track_phases(begin: Callable[[PuzzleT], StateT], read: Read[PuzzleT, StateT]) -> Tracker[Any]:
-    """Return a tracker that calls *read* with the puzzle, the state of the text so far, and each segment.
-
-    *read* returns the next state and the claims of the segment. *begin* makes the state at the start of a phase.
-    """
+    """Return a tracker that calls *read* for each segment. *begin* makes the state at the start of a phase."""
 
     def step(
         state: tuple[PuzzleT, StateT, str], segment: Segment
@@ -71,10 +68,7 @@ class Afterwards(Spanned):
 
 
 def watch_answer(tracker: Tracker[Any], *answers: type[Spanned]) -> Tracker[Any]:
-    """Return *tracker*, with a claim of an :class:`Afterwards` for each line after a final answer without another one.
-
-    *answers* are the classes of the statements that are final answers.
-    """
+    """Return *tracker*, with a claim for each :class:`Afterwards`. *answers* are the classes of final answers."""
 
     def step(state: tuple[Any, bool], segment: Segment) -> tuple[tuple[Any, bool], Iterable[Claim]]:
         inner, tracked = tracker.step(state[0], segment)

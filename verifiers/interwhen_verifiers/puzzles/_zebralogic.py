@@ -1,4 +1,4 @@
-"""Reads a puzzle of houses: its attributes and values, and the relations that clues and other sentences state."""
+"""Reads a puzzle of houses, and the relations that its clues and other sentences state."""
 
 from __future__ import annotations
 
@@ -368,7 +368,7 @@ class Clue:
 
 @dataclass(frozen=True, slots=True)
 class HousePuzzle:
-    """A puzzle: the number of houses, the values, and the clues. Each attribute has one value for each house."""
+    """A puzzle of houses. Each attribute has one value for each house."""
 
     houses: int
     phrases: Phrases

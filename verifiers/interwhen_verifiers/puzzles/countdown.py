@@ -1,7 +1,6 @@
 """The shipped verifiers ``countdown`` and ``game24``: they check how a target is made from numbers.
 
-They read the puzzle from the prompt, and steps (``8 - 4 = 4 (left: 4 6 4)``) and answers from the text. Values are
-exact fractions. See ``docs/verifiers/countdown.md``.
+They read steps such as ``8 - 4 = 4 (left: 4 6 4)``, and answers. See ``docs/verifiers/countdown.md``.
 """
 
 from __future__ import annotations
@@ -167,9 +166,8 @@ class Followed(NamedTuple):
     """The result of a step: the numbers that are left after it, or the verdict if it is wrong or cannot be judged."""
 
     left: Numbers | None
-    """The numbers after the step; ``None`` if they are not known, and always if there is a ``fault``."""
+    """``None`` if they are not known, and always if there is a ``fault``."""
     fault: Verdict | None = None
-    """A ``Violation``, or an ``Unknown`` if the step cannot be judged; ``None`` if nothing wrong was found."""
 
 
 def follow(puzzle: NumberPuzzle, left: Numbers | None, step: CalculationStep) -> Followed:
@@ -189,8 +187,7 @@ def judge_step(puzzle: NumberPuzzle, left: Numbers | None, step: CalculationStep
     """Judge whether *step* calculates correctly, uses available numbers, and leaves numbers that can make the target.
 
     *left* are the numbers before the step (``None``: not known). A step may also begin again with all numbers of
-    *puzzle*. A correct step with other numbers passes, unless it lists the numbers left. The target is searched for
-    only if the step lists them, and if *dead_ends* is true. If the search would be too long, the step passes.
+    *puzzle*. A correct step with other numbers passes, unless it lists the numbers left.
     """
     followed = follow(puzzle, left, step)
     if followed.fault is not None:
@@ -398,7 +395,6 @@ _HOPELESS = re.compile(
     re.IGNORECASE,
 )
 recognize = recognizer(_EQUATION, _IN_WORDS, _HOPELESS)
-"""Finds equations, answers, and statements that something cannot be made."""
 
 
 class BeforeStep(NamedTuple):
@@ -440,11 +436,10 @@ def _read(
 
 @verifier(name="countdown", version="3", deadline=10.0, worker="thread")
 def check(claim: Statement[Said, BeforeStep], problem: CountdownProblem) -> Verdict:
-    """Judge a step or an answer: its arithmetic, the numbers that it uses, and whether the target can be made.
+    """Judge a step or an answer.
 
-    The arithmetic is exact. A search decides whether a target can be made; if it would be too long, a step passes, and
-    the statement that the target cannot be made is ``Unknown``. There is no search for steps if ``problem.dead_ends``
-    is false.
+    If the search for a way to the target would be too long, a step passes, and the statement that there is no way is
+    ``Unknown``.
     """
     match claim.said:
         case Afterwards(verdict=verdict):

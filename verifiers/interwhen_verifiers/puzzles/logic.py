@@ -1,7 +1,6 @@
 """The shipped verifier ``logic``: it judges small problems of state and order in their usual words.
 
-It finds one problem in the prompt: things that people swap, words to sort, objects in an order, brackets to close, or
-premises. See ``docs/verifiers/logic.md`` and docs/decisions/own-readers.md.
+See ``docs/verifiers/logic.md`` and docs/decisions/own-readers.md.
 """
 
 from __future__ import annotations
@@ -56,11 +55,6 @@ def _read(problem: Any, state: Any, segment: Segment) -> tuple[Any, list[Stateme
 
 @verifier(name="logic", version="3", deadline=2.0, worker="inline")
 def check(claim: Statement[Any, None], problem: Any) -> Verdict:
-    """Judge the statement in *claim* by *problem*, the problem of the prompt.
-
-    The verdict is ``Unknown`` if the prompt leaves the statement open, or if it is not understood. If the final answer
-    passes, the scope is ``answer``.
-    """
     if isinstance(claim.said, Afterwards):
         return claim.said.verdict
     verdict: Verdict = problem.judge(claim.said)

@@ -65,7 +65,6 @@ _BESIDE = re.compile(
     r"[^.\n]{0,16}?\b(?:of|from|the start|S)\b"
 )
 recognize = recognizer(_PAIR, _ROW, _MOVE, _TURN, _BESIDE)
-"""Finds positions, moves, turns, statements about where the exit is, and answers."""
 
 
 def _read(
@@ -93,11 +92,10 @@ def _least(problem: MazeProblem, where: WalkState, segment: Segment) -> int:
 
 @verifier(name="maze", version="3", deadline=2.0, worker="inline")
 def check(claim: Statement[Said, WalkState], problem: MazeProblem) -> Verdict:
-    """Judge the statement in *claim* by the maze: moves are replayed, and turns and places are compared.
+    """Judge the statement in *claim* by the maze.
 
     Positions and moves that are right in one way in which the text may count rows and columns pass. Wrong ones are
-    ``Unknown`` if that way, or the place of the walk, is not certain; so are questions and answers that are not
-    understood. If the final answer passes, the scope is ``answer``.
+    ``Unknown`` if that way, or the place of the walk, is not certain.
     """
     match claim.said:
         case Afterwards(verdict=verdict):

@@ -1,7 +1,6 @@
 """The shipped verifier ``plan``: it carries out the plan in the text, action by action.
 
-Problems are in a small part of PDDL or, for the built-in domain ``blocksworld``, in English. See
-``docs/verifiers/plan.md``.
+See ``docs/verifiers/plan.md``.
 """
 
 from __future__ import annotations
@@ -64,7 +63,6 @@ class Progress:
     states: tuple[State, ...]
     """The possible states, one for each reading."""
     steps: int = 0
-    """How many actions were taken."""
     fresh: bool = False
     """Whether other text has come after the last action."""
     numbered: bool = False
@@ -74,11 +72,11 @@ class Progress:
     ended: bool = False
     """Whether the text says that the plan ends here."""
     last: int | None = None
-    """The number of the last action that the text has numbered; ``None`` if there is none."""
+    """The number of the last action that the text has numbered."""
     before: ActionStep | None = None
     """The last action that was taken."""
     doubt: str = ""
-    """Why the state is not known any more; empty if it is known."""
+    """Why the state is not known any more."""
     broken: bool = False
     """Whether an action was not possible."""
     changed: bool = False
@@ -95,7 +93,7 @@ class Taken:
     against: tuple[str, ...] = ()
     """Why the action is not possible; empty if it is, and if there is a ``doubt``."""
     doubt: str = ""
-    """Why it is not known whether the plan has this action. Empty: it is known."""
+    """Why it is not known whether the plan has this action."""
 
 
 def begin(problem: PlanningProblem) -> Progress:
@@ -174,10 +172,7 @@ def _says_again(progress: Progress, step: ActionStep) -> bool:
 
 
 def _explained(progress: Progress, reached: Iterable[State]) -> Progress:
-    """Return the progress after an action that may have been taken, or may only explain another action.
-
-    *reached* are the states after the action if it was taken.
-    """
+    """Return the progress after an action that may have been taken, or may only explain another action."""
     states = tuple(dict.fromkeys((*progress.states, *reached)))
     if len(states) > _MOST:
         return replace(progress, doubt="the text can be read in too many ways")
@@ -232,14 +227,11 @@ MAX_ANSWER = 200_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action(Claim):
-    """The claim that one action is possible."""
+    """The claim that one action is possible, with the fields of :class:`Taken`."""
 
     against: str
-    """Why the action is not possible; empty if it is, and if there is a ``doubt``."""
     place: int
-    """The position of the action in the plan, counted from 1."""
     doubt: str = ""
-    """Why it is not known whether the plan has this action; empty if it is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,7 +258,6 @@ def _follow(state: Followed, segment: Segment) -> tuple[Followed, Iterable[Actio
 
 @verifier(name="plan", version="2-steps", deadline=1.0, worker="inline")
 def check_step(claim: Action, _problem: PlanningProblem) -> Verdict:
-    """Return a violation if the action of *claim* is not possible, ``Unknown`` if this is not known, else a pass."""
     if claim.doubt:
         return Unknown(claim.doubt)
     return Violation(why=claim.against) if claim.against else Pass(f"the preconditions of action {claim.place} hold")
@@ -278,11 +269,7 @@ def _whole(segment: Segment, _problem: PlanningProblem) -> Iterable[WholePlan]:
 
 @verifier(name="plan", version="3-whole", deadline=5.0, worker="thread")
 def check_whole(claim: WholePlan, problem: PlanningProblem) -> Verdict:
-    """Carry out the plan from the initial state, and test whether the goal holds at the end.
-
-    The verdict is ``Unknown`` if the answer is too long or not understood, if only some of its readings reach the goal,
-    or if the text after an action that fails may take it back.
-    """
+    """Carry out the plan from the initial state, and test whether the goal holds at the end."""
     if len(claim.text) > MAX_ANSWER:
         return Unknown(f"an answer of more than {MAX_ANSWER:,} characters is not carried out")
     progress, at = begin(problem), 0

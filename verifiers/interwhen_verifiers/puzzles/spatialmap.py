@@ -1,7 +1,6 @@
 """The shipped verifier ``spatialmap``: statements about the map of the prompt must follow from it.
 
-It reads sentences such as "A is to the northeast of B" from the prompt, and judges such sentences and the answer in the
-text. See ``docs/verifiers/spatialmap.md``.
+See ``docs/verifiers/spatialmap.md``.
 """
 
 # ruff: noqa: RUF001 (apostrophes of both kinds are read here)
@@ -176,13 +175,12 @@ class MapProblem:
 
     names: tuple[str, ...]
     order: MapOrder
-    """What follows from the sentences of the map."""
     asked: Asked = "unknown"
     """What the question asks for: a direction, which place lies in one, or how many places do."""
     one: int = -1
     """The place whose direction the question asks for; -1 if it asks for no direction."""
     relation: MapRelation | None = None
-    """The direction that the question names; ``None`` if it names none."""
+    """The direction that the question names, if any."""
     other: int = -1
     """The place from which the question looks; -1 if there is none."""
     options: dict[str, str] = field(default_factory=dict)
@@ -270,7 +268,7 @@ _SHORTEST_NAME = 7
 
 @dataclass(frozen=True, slots=True)
 class Related(Spanned):
-    """The statement that place ``one`` lies in the direction ``relation``, as seen from ``other``."""
+    """States that place ``one`` lies in the direction ``relation``, as seen from ``other``."""
 
     one: str
     relation: MapRelation
@@ -279,7 +277,7 @@ class Related(Spanned):
 
 @dataclass(frozen=True, slots=True)
 class PlaceCount(Spanned):
-    """The statement that ``number`` places lie in the direction ``relation``, as seen from ``other``."""
+    """States that ``number`` places lie in the direction ``relation``, as seen from ``other``."""
 
     number: int
     relation: MapRelation
@@ -307,10 +305,7 @@ class Map(NamedTuple):
 
 
 MapState: TypeAlias = tuple[Map, Mapping[str, str]]
-"""The map of the prompt, and the place that each name or alias in the text so far stands for.
-
-An alias that stands for two places has an empty text instead of a place.
-"""
+"""The map of the prompt, and the place that each name or alias in the text so far stands for."""
 
 
 def make_grammar(names: tuple[str, ...]) -> MapGrammar:
@@ -386,12 +381,6 @@ def _read(state: MapState, segment: Segment) -> tuple[MapState, Iterable[Stateme
 
 @verifier(name="spatialmap", version="3", deadline=2.0, worker="inline")
 def check(claim: Statement[Said, None], prepared: Map) -> Verdict:
-    """Judge the statement of *claim* by what follows from the map in *prepared*.
-
-    It is a violation if the map contradicts it, and passes if it follows. It is ``Unknown`` if the map leaves it open,
-    if it is not understood or about a place that is not on the map, and if it follows but names one axis only: north
-    may mean due north. If the final answer passes, the scope is ``answer``.
-    """
     problem = prepared.problem
     match claim.said:
         case Afterwards(verdict=verdict):

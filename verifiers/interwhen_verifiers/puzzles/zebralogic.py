@@ -1,7 +1,6 @@
 """The shipped verifier ``zebralogic``: puzzles of houses, persons and clues in the form of ZebraLogic.
 
-It reads the puzzle from the prompt, solves it with Z3, and judges statements about the houses. A violation names the
-clues that contradict the statement. See ``docs/verifiers/zebralogic.md``.
+It solves the puzzle of the prompt with Z3. See ``docs/verifiers/zebralogic.md``.
 """
 
 from __future__ import annotations
@@ -50,16 +49,16 @@ class Solved:
     """What Z3 found: how many arrangements fit the clues that were understood, and one of them."""
 
     status: Literal["unique", "open", "contradiction", "late"]
-    """How many arrangements fit: one, several or none; ``late``: Z3 did not answer within its limit."""
+    """``open``: several arrangements fit; ``late``: Z3 did not answer within its limit."""
     arrangement: Arrangement | None = None
-    """An arrangement that fits the clues; ``None`` for ``contradiction`` and ``late``."""
+    """``None`` for ``contradiction`` and ``late``."""
 
 
 class Finding(NamedTuple):
     """Whether one statement follows from the clues or contradicts them, and which clues show this."""
 
     status: Literal["follows", "refuted", "open", "late"]
-    """``refuted``: the clues contradict it; ``open``: neither; ``late``: Z3 did not answer within its limit."""
+    """``open``: neither; ``late``: Z3 did not answer within its limit."""
     clues: tuple[int, ...] = ()
     """The numbers of the clues that contradict the statement (with ``follows``: that contradict its opposite)."""
 
@@ -120,7 +119,7 @@ class _Houses:
             for row in (*values, *map(list, zip(*values, strict=True))):
                 self._solver.add(z3.Or(row), z3.AtMost(*row, 1))
         self.labels: dict[int, Any] = {}
-        """The label of each clue, by the number of the clue."""
+        """By the number of the clue."""
         for clue in puzzle.understood:
             assert clue.relation is not None
             self.labels[clue.number] = z3.Bool(f"clue{clue.number}", context)
@@ -238,7 +237,7 @@ _LEAD = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Stated(Spanned):
-    """The statement that *relation* is true."""
+    """States that *relation* is true."""
 
     relation: HouseRelation
 
@@ -257,11 +256,7 @@ class ReadingState:
 
 
 def read_line(reading: ReadingState, line: str, *, answer: bool) -> tuple[ReadingState, list[Stated]]:
-    """Return the state after *line*, and the statements in the line.
-
-    *reading* is the state before it. *answer*: the line is in the answer. A line that is too long has no statement, and
-    does not change the state.
-    """
+    """Return the state after *line*, and its statements. *answer*: the line is in the answer."""
     if len(line) > MAX_LINE:
         return reading, []
     final = _FINAL.search(line) is not None
@@ -424,11 +419,7 @@ def _step(state: ReadingState, segment: Segment) -> tuple[ReadingState, list[Sta
 
 @verifier(name="zebralogic", version="1", deadline=10.0)
 def check(claim: Statement[Stated, None], prepared: Prepared) -> Verdict:
-    """Judge a statement by all arrangements that fit the clues that were understood.
-
-    *prepared* is the puzzle with its solution. The verdict is ``Unknown`` if the clues leave the statement open or
-    contradict each other, or if Z3 does not answer in time.
-    """
+    """Judge a statement by all arrangements that fit the clues that were understood."""
     puzzle, solved = prepared.puzzle, prepared.solved
     if solved.status == "contradiction":
         return Unknown("the clues, as they were understood, contradict each other")

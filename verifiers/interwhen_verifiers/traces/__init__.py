@@ -1,1 +1,1 @@
-"""Readers of public data sets. Each set has one function, which yields labelled traces."""
+"""Readers of public data sets. Each function yields the labelled traces of a file, or of the folder with it."""

@@ -1,4 +1,4 @@
-"""Shared parts of the readers: the records of a file or folder, steps joined to one text, turns of a conversation."""
+"""Shared parts of the readers: records, joined steps, and turns of a conversation."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Readers of tasks to write a function: MBPP (Austin et al., 2021) and Verina (Ye et al., 2025).
 
-The tasks of Verina are written for Lean. Their values are translated where they have a counterpart in Python.
+The values of Verina's tasks, which are written for Lean, are translated to Python.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ _Row = tuple[tuple[Any, ...], Any, list[Any]]
 
 
 def mbpp(path: Path) -> Iterator[LabelledTrace]:
-    """Yield a trace for each completion at *path*: ``right`` if it passed the tests of its task, else ``wrong``.
+    """Yield a trace for each completion: ``right`` if it passed the tests of its task, else ``wrong``.
 
-    *path* is the file, or the folder with ``completions.jsonl.gz``. If a completion was not judged, or its failure may
-    come from an earlier one of the run, the trace is ``unclear``.
+    If it was not judged, or its failure may come from an earlier completion of the run, the trace is ``unclear``.
     """
     hidden: dict[str, set[str]] = {}
     for number, record in enumerate(records(path, "completions.jsonl.gz")):
@@ -64,10 +63,9 @@ def _completion(record: dict[str, Any], number: int, label: Label) -> LabelledTr
 
 
 def verina(path: Path) -> Iterator[LabelledTrace]:
-    """Yield the traces of the tasks at *path*: the file, or the folder with the file ``verina.jsonl.gz``.
+    """Yield functions that return the expected values of a task (``right``), or one unexpected value (``wrong``).
 
-    A function that returns all expected values of a task is ``right``; one that returns an unexpected value is
-    ``wrong``. Tests and tasks that have no counterpart in Python are left out.
+    Tests and tasks that have no counterpart in Python are left out.
     """
     for record in records(path, "verina.jsonl.gz"):
         yield from _traces(record)

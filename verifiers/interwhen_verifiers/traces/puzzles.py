@@ -39,17 +39,13 @@ _MAZE_PROMPT = (
 
 
 def game24(path: Path) -> Iterator[LabelledTrace]:
-    """Yield the outputs in *path*, a file or the folder with ``gpt4_outputs.jsonl.gz``, as ``right`` or ``wrong``."""
     for record in records(path, "gpt4_outputs.jsonl.gz"):
         prompt = _GAME24_PROMPTS[record["mode"]].format(" ".join(map(str, record["numbers"])))
         yield one_turn(record["id"], prompt, record["output"], "right" if record["correct"] else "wrong")
 
 
 def planbench(path: Path) -> Iterator[LabelledTrace]:
-    """Yield the plans in the file or folder at *path*, one action on each line; invalid plans are ``wrong``.
-
-    The data set does not say which action fails. A plan without a verdict is ``unclear``.
-    """
+    """Yield the plans, one action on each line. The data set does not say which action of an invalid plan fails."""
     for record in records(path):
         plan = record["plan"]
         lines = plan.splitlines() if isinstance(plan, str) else plan
@@ -58,10 +54,10 @@ def planbench(path: Path) -> Iterator[LabelledTrace]:
 
 
 def spatialmap(path: Path) -> Iterator[LabelledTrace]:
-    """Yield labelled traces for the questions in *path*, a file or the folder with ``questions.jsonl.gz``.
+    """Yield traces that give an answer, or state one step of reasoning.
 
-    Each trace gives an answer, or states one step of reasoning. An answer other than the gold one is ``wrong`` where
-    the set says that only one option is possible, else ``unclear``.
+    An answer other than the gold one is ``wrong`` where the set says that only one option is possible, else
+    ``unclear``.
     """
     for record in records(path, "questions.jsonl.gz"):
         yield from _map_answers(record)
@@ -89,11 +85,7 @@ def _map_trace(record: dict[str, Any], name: str, text: str, label: Label) -> La
 
 
 def mazenav(path: Path) -> Iterator[LabelledTrace]:
-    """Yield right and wrong traces for the mazes in *path*, a file or the folder with ``mazes.jsonl.gz``.
-
-    The data set holds no text: the traces are written here, in the forms that models use.
-    Some answer a question about the turns or the exit. Others describe the marked path; a wrong one has one wrong move.
-    """
+    """Yield right and wrong traces. The data set has no text: they are written here, in the forms that models use."""
     for number, record in enumerate(records(path, "mazes.jsonl.gz")):
         yield from _maze_answers(record)
         yield from _paths(record, number)

@@ -15,19 +15,13 @@ _NOTE = re.compile(r"<<[^<>]*+>>")
 
 
 def bigbench_mistake(path: Path) -> Iterator[LabelledTrace]:
-    """Yield the chains in the file or folder at *path*, one step on each line.
-
-    A chain with a labelled mistake is ``wrong``. Without one, it is ``right`` if its answer is right, else ``unclear``.
-    """
+    """Yield the chains. One without a labelled mistake is ``right`` if its answer is right, else ``unclear``."""
     for record in records(path):
         yield _steps(record, "\n", "right" if record["final_correct"] else "unclear")
 
 
 def gsm8k(path: Path) -> Iterator[LabelledTrace]:
-    """Yield the solutions in the file or folder at *path*, without calculator annotations and "####" lines.
-
-    Solutions of people, and solutions of models with the right answer, are ``right``. Others are ``unclear``.
-    """
+    """Yield the solutions of people and models, without calculator annotations and "####" lines."""
     for record in records(path):
         human = "answer" in record
         label: Label = "right" if human or record["final_correct"] else "unclear"
@@ -35,10 +29,7 @@ def gsm8k(path: Path) -> Iterator[LabelledTrace]:
 
 
 def processbench(path: Path) -> Iterator[LabelledTrace]:
-    """Yield the solutions in the file or folder at *path*. The mistake of a trace is its first wrong step.
-
-    A trace without a wrong step is ``right``.
-    """
+    """Yield the solutions. The mistake of a trace is its first wrong step."""
     return (_steps(record, "\n\n", "right") for record in records(path))
 
 

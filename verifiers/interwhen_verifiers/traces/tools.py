@@ -17,10 +17,6 @@ _BROKEN_GOLD = ("NQNU5R", "XEHM4B")
 
 
 def agentdojo(path: Path) -> Iterator[LabelledTrace]:
-    """Yield the runs of the file at *path* in which the assistant has a turn.
-
-    ``wrong``: the attack succeeded. ``right``: there was no attack, and the run did its task. Others are ``unclear``.
-    """
     for record in records(path):
         if turns := turns_of(record["messages"]):
             yield LabelledTrace(name=record["id"], turns=turns, label=_label(record))
@@ -33,10 +29,9 @@ def _label(record: dict[str, Any]) -> Any:
 
 
 def tau_bench(path: Path) -> Iterator[LabelledTrace]:
-    """Yield the runs of the file at *path*, and once for each task its correct ("gold") calls, if it has any.
+    """Yield the runs, and once for each task its correct ("gold") calls, if it has any.
 
-    Runs without a turn of the assistant are left out. A run that failed is ``wrong``. A run that did its task is
-    ``right``, and so are gold calls. If the gold calls of a task break the policy, its traces are ``unclear``.
+    If the gold calls of a task break the policy, its traces are ``unclear``.
     """
     told = set()
     for record in records(path):

@@ -1,4 +1,4 @@
-"""Bracket problems: reads the brackets to close from a prompt, and judges statements about the stack."""
+"""Reads bracket problems from a prompt, and judges statements about the stack."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _PLAIN = re.compile(rf"[\s\"'`]{{0,4}}{_SIGNS}[\s\"'`]{{0,4}}$")
 
 @dataclass(frozen=True, slots=True)
 class Read(Spanned):
-    """The statement that the brackets ``signs`` come next in the input, after its first ``at`` brackets."""
+    """States that the brackets ``signs`` come next in the input, after its first ``at`` brackets."""
 
     signs: str
     at: int
@@ -49,7 +49,7 @@ class Read(Spanned):
 
 @dataclass(frozen=True, slots=True)
 class Stack(Spanned):
-    """The statement that the open brackets are ``signs`` after the first ``at`` brackets of the input."""
+    """States that the open brackets are ``signs`` after the first ``at`` brackets of the input."""
 
     signs: str
     at: int
@@ -57,7 +57,7 @@ class Stack(Spanned):
 
 @dataclass(frozen=True, slots=True)
 class Closing(Spanned):
-    """The statement that ``signs`` close all brackets that are still open at the end of the input."""
+    """States that ``signs`` close all brackets that are still open at the end of the input."""
 
     # `is_popped`: the statement is instead that `signs` are popped from the final stack.
 
@@ -80,15 +80,14 @@ class Brackets:
         return "".join(PAIRS[sign] for sign in reversed(self.stacks[-1]))
 
     start: ClassVar[int] = 0
-    """The state before the first line: no bracket has been read."""
+    """Before the first line, no bracket has been read."""
     lost: ClassVar[None] = None
     """A line that is too long to read does not change the state."""
 
     def read(self, at: int, line: str) -> tuple[int, list[Bracketed]]:
-        """Return the number of brackets read after *line*, and the statements in the line.
+        """Return the number of brackets read so far, and the statements in *line*.
 
-        *at* is the number of brackets read before it. A line that states an empty stack begins again, with the number
-        0.
+        *at* is that number before the line. A line that states an empty stack begins again, with the number 0.
         """
         if _START.match(line):
             return 0, []

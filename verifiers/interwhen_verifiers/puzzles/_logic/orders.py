@@ -1,4 +1,4 @@
-"""Problems about objects in an order: reads the clues of a prompt, and finds the arrangements that they allow."""
+"""Reads the clues of a prompt about the order of objects, and judges statements about it."""
 
 from __future__ import annotations
 
@@ -31,11 +31,10 @@ class Axis:
     low: str
     """A comparison that places the first object nearer to the low end, such as "to the left of"."""
     high: str
-    """A comparison that places the first object nearer to the high end."""
     from_low: str
     """A place counted from the low end, such as "second from the left". The group ``low`` has the ordinal, if any."""
     from_high: str
-    """A place counted from the high end. The group ``high`` has the ordinal, if any."""
+    """The same from the high end, with the group ``high``."""
     ends: tuple[str, str]
     """The words for the low and the high end in "from … to …", each a text with ``|`` between alternatives."""
 
@@ -147,9 +146,9 @@ class OrderState:
     """What the text so far tells about the meaning of its next line."""
 
     is_supposed: bool = False
-    """Whether the text supposes something, so that later statements may depend on the supposition."""
+    """Whether later statements may depend on a supposition."""
     way: Way | None = None
-    """The direction in which the text lists places; ``None`` if it is not known."""
+    """``None`` if it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +171,7 @@ class ObjectOrder:
     start: ClassVar[OrderState] = OrderState()
     """The state before the first line."""
     lost: ClassVar[OrderState] = OrderState(is_supposed=True)
-    """The state after a line that is too long to read: the line may begin a supposition."""
+    """A line that is too long to read may begin a supposition."""
 
     def read(self, reading: OrderState, line: str) -> tuple[OrderState, list[ToldFacts]]:
         # What follows a supposition is not asserted, so it is left out.
@@ -257,7 +256,7 @@ def _arranged(count: int, facts: list[Fact]) -> Iterator[tuple[int, ...]]:
 def read_facts(
     grammar: OrderGrammar, names: tuple[str, ...], sentence: str, *, counts_down: bool = False
 ) -> Iterator[FoundFact]:
-    """Yield the facts that *sentence* asserts about the objects *names*, from left to right.
+    """Yield the facts that *sentence* asserts, from left to right.
 
     *counts_down*: the text has listed places from the high end. Then "second is X" is not read, because it may count
     from either end.
@@ -391,7 +390,7 @@ def _place(word: str, *, count: int, way: Way) -> int:
 def _listed(problem: ObjectOrder, way: Way, text: str, start: int) -> list[ToldFacts]:
     """Read a list such as "first is the black book, then second is …" from *start* on, as one statement.
 
-    *way* is the direction in which the text lists places. A place that does not exist is a statement of its own.
+    A place that does not exist is a statement of its own.
     """
     count = len(problem.names)
     facts: list[FoundFact] = []

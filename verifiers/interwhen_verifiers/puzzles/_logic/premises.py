@@ -1,4 +1,4 @@
-"""Problems about premises: reads them from a prompt, and judges whether the conclusions of a text follow."""
+"""Reads premises from a prompt, and judges whether the conclusions of a text follow."""
 
 from __future__ import annotations
 
@@ -291,10 +291,7 @@ class World:
         return premise if is_known else None
 
     def status(self, premise: Premise, *, are_peopled: bool = False) -> Status:
-        """Tell whether *premise* follows from the premises, contradicts them, or neither (``open``).
-
-        *are_peopled*: assume that each class has a member.
-        """
+        """Tell whether *premise* follows. *are_peopled*: assume that each class has a member."""
         denied: Premise = (
             Formula("not", "", (premise,))
             if isinstance(premise, Formula)
@@ -368,7 +365,7 @@ _YES = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Concluded(Spanned):
-    """The statement that *conclusion* is true."""
+    """States that *conclusion* is true."""
 
     conclusion: Premise
 
@@ -381,18 +378,15 @@ class Premises:
     query: Premise | None = None
     """The statement that the question asks about; ``None`` if there is none that is understood."""
     asked: Literal["", "follows", "true", "conclude"] = ""
-    """The question: whether the query follows, whether it is true, or what can be concluded; empty: not understood."""
+    """Empty: the question was not understood."""
 
     start: ClassVar[bool] = False
-    """The state before the first line: the text is not inside an assumption."""
+    """Before the first line, the text is not inside an assumption."""
     lost: ClassVar[bool] = True
-    """The state after a line that is too long to read: the line may begin an assumption."""
+    """A line that is too long to read may begin an assumption."""
 
     def read(self, is_supposed: bool, line: str) -> tuple[bool, list[Concluded]]:  # noqa: FBT001 (a state)
-        """Return whether the text is inside an assumption after *line*, and the conclusions in *line*.
-
-        *is_supposed* says whether it was inside an assumption before the line.
-        """
+        """Return whether the text is inside an assumption after *line*, and the conclusions in *line*."""
         conclusions: list[Concluded] = []
         for start, end in [] if is_supposed else sentences(line):
             some = _concluded(self, line, start, end)

@@ -1,4 +1,4 @@
-"""Sorting problems: reads the words to sort from a prompt, and judges statements about their order."""
+"""Reads the words to sort from a prompt, and judges statements about their order."""
 
 from __future__ import annotations
 
@@ -40,7 +40,6 @@ class Words:
 
     given: tuple[str, ...]
     is_descending: bool = False
-    """Whether the last word of the alphabet comes first."""
     is_by_code: bool = False
     """Whether words are sorted by character codes, as in ASCII: capitals before all small letters."""
 
@@ -63,7 +62,7 @@ class Words:
         return next((f"{word!r} is missing" for word in given if word not in listed_counts), "")
 
     start: ClassVar[int] = 0
-    """The state before the first line: the text does not compare any letter yet."""
+    """Before the first line, the text compares no letter."""
     lost: ClassVar[int] = 0
     """The state after a line that is too long to read."""
 
@@ -169,7 +168,7 @@ _MOST: Final = 400
 
 @dataclass(frozen=True, slots=True)
 class Letter(Spanned):
-    """The statement that the letter at position ``rank`` of ``word``, counted from 1, is ``letter``."""
+    """States that the letter at position ``rank`` of ``word``, counted from 1, is ``letter``."""
 
     # `number` is the stated position of the letter in the alphabet, from 1; 0 if none is stated.
 
@@ -185,11 +184,10 @@ class Letter(Spanned):
 
 @dataclass(frozen=True, slots=True)
 class Subpart(Spanned):
-    """The statement that comparing the letters at position ``rank`` is enough to sort the words ``words``."""
+    """States that comparing the letters at position ``rank``, from 1, is enough to sort ``words``."""
 
     words: tuple[str, ...]
     rank: int
-    """The position in each word, counted from 1."""
 
 
 class WordGroup(NamedTuple):
@@ -200,7 +198,7 @@ class WordGroup(NamedTuple):
     number: int
     words: tuple[str, ...]
     start: int
-    """The offset of the group in the line; ``end`` is the offset after it."""
+    """An offset in the line, as is ``end``."""
     end: int
     is_loose: bool = False
     """Whether the group has words without brackets, so that its start is not certain."""
@@ -208,7 +206,7 @@ class WordGroup(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WordChain(Spanned):
-    """The statement that each word of a group comes before each word of the next group."""
+    """States that each word of a group comes before each word of the next group."""
 
     groups: tuple[WordGroup, ...]
     rank: int = 0

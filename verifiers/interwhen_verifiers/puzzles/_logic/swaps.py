@@ -1,4 +1,4 @@
-"""Swap problems: reads who holds what and the swaps from a prompt, and judges statements about them."""
+"""Reads who holds what and the swaps from a prompt, and judges statements about them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _MOST = 60
 
 @dataclass(frozen=True, slots=True)
 class Holding(Spanned):
-    """The statement that the person with the index ``person`` holds ``thing``, which the text calls ``said``."""
+    """States that the person with the index ``person`` holds ``thing``, which the text calls ``said``."""
 
     # `at` is a set: after how many swaps the statement may be meant.
 
@@ -67,7 +67,6 @@ class SwapState:
 
 
 LOST: Final = SwapState(frozenset(), names_swaps=True)
-"""The state in which it is not known how many swaps the text has described."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ class Swaps:
     asked: int | None
     """The index of the person whose thing at the end the question asks for; ``None`` if this is not understood."""
     options: tuple[tuple[str, str], ...]
-    """The letter and the text of each option; empty if the prompt has none that can be read."""
+    """The letter and the text of each option."""
 
     def find(self, name: str) -> int | None:
         low = name.casefold()
@@ -111,7 +110,7 @@ class Swaps:
     start: ClassVar[SwapState] = SwapState()
     """The state before the first line."""
     lost: ClassVar[SwapState] = LOST
-    """The state after a line that is too long to read: the count of swaps is lost."""
+    """The state after a line that is too long to read."""
 
     def read(self, told: SwapState, line: str) -> tuple[SwapState, list[Holding]]:
         headed = _headed(self, told, line)
@@ -295,10 +294,7 @@ def _headed(problem: Swaps, told: SwapState, line: str) -> tuple[SwapState, list
 
 
 def _has_others(line: str, start: int, end: int, swaps: list[re.Match[str]], *, is_open: bool) -> bool:
-    """Tell whether the sentence ``line[start:end]`` describes swaps in a form that is not read.
-
-    *swaps* are the matches that were read.
-    """
+    """Tell whether the sentence ``line[start:end]`` describes other swaps than *swaps*, in a form that is not read."""
     at = 0
     for word in _TRADES.finditer(line, start, end):
         while at < len(swaps) and swaps[at].end() <= word.start():

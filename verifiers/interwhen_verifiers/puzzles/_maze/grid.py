@@ -49,7 +49,7 @@ class Maze:
     goal: Cell
     path: tuple[Cell, ...] = ()
     marked: frozenset[Cell] = frozenset()
-    """The cells of the path, start and goal included; empty if no path is marked."""
+    """The cells of the path, start and goal included."""
 
     def distance(self) -> int | None:
         seen, waiting = {self.start}, deque([(self.start, 0)])
@@ -69,10 +69,9 @@ class Maze:
 
 
 def make_maze(rows: Sequence[str], *, walls: str, start: str, goal: str, mark: str = "") -> Maze | None:
-    """Read the maze drawn by *rows*. Return ``None`` unless it has exactly one start and one goal.
+    """Read the maze drawn by *rows*. The other arguments are the signs of the drawing.
 
-    *walls*, *start*, *goal* and *mark* are the signs of the drawing. The cells with *mark*, if there are any, must form
-    a path from start to goal, or the result is ``None``.
+    Return ``None`` unless it has exactly one start and one goal, and its marks, if any, form a path between them.
     """
     cells = {(r, c): char for r, row in enumerate(rows) for c, char in enumerate(row)}
     starts = [cell for cell, char in cells.items() if char == start]
@@ -105,7 +104,7 @@ def _chain(marks: frozenset[Cell], start: Cell, goal: Cell) -> tuple[Cell, ...]:
 # What is asked about which maze.
 
 Asked = Literal["right turns", "left turns", "turns", "place", "steps", "moves", "unknown"]
-"""What the question asks for: numbers of turns, where the exit is, the least number of steps, or a list of moves."""
+"""What the question asks for. ``place``: where the exit is; ``steps``: the least number of steps."""
 
 TURN_QUESTIONS: dict[str, Asked] = {"right": "right turns", "left": "left turns", "total": "turns"}
 
@@ -161,7 +160,6 @@ class MazeProblem:
 
     maze: Maze
     asked: Asked = "unknown"
-    """What the question asks for."""
     place: str = ""
     """The position of the exit that a yes-or-no question names, such as ``top left`` or ``directly above``."""
     options: dict[str, str] = field(default_factory=dict)
@@ -259,7 +257,6 @@ class CoordinateFrame(NamedTuple):
     """``rc`` (row first) or ``xy`` (column first)."""
     base: int
     height: int
-    """The number of rows of the maze."""
     is_from_below: bool
     """Whether the rows are counted from the bottom."""
 

@@ -117,7 +117,7 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Located(Spanned):
-    """The statement that the start (``S``), the exit (``E``) or the walker (``here``) is at ``pair``."""
+    """States that the start (``S``), the exit (``E``) or the walker (``here``) is at ``pair``."""
 
     what: str
     pair: Pair
@@ -162,7 +162,7 @@ class Field(Spanned):
 
 @dataclass(frozen=True, slots=True)
 class Rotation(Spanned):
-    """The statement that going from direction ``one`` to direction ``other`` is the turn ``turn``."""
+    """States that going from direction ``one`` to direction ``other`` is the turn ``turn``."""
 
     one: Direction
     other: Direction
@@ -171,7 +171,7 @@ class Rotation(Spanned):
 
 @dataclass(frozen=True, slots=True)
 class Count(Spanned):
-    """The statement that the path has ``number`` turns of the kind ``right``, ``left`` or ``total``."""
+    """States that the path has ``number`` turns of the kind ``right``, ``left`` or ``total``."""
 
     # `is_tally`: the number may count only the turns so far.
 
@@ -182,7 +182,7 @@ class Count(Spanned):
 
 @dataclass(frozen=True, slots=True)
 class ExitPlace(Spanned):
-    """The statement that the exit is at ``place``, as seen from the start."""
+    """States that the exit is at ``place``, as seen from the start."""
 
     place: str
 
@@ -215,10 +215,9 @@ def read_line(line: str, *, least: int = 0) -> tuple[Said, ...]:
 
 
 def read_moves(line: str, start: int, end: int, *, label: str = "") -> Moves | None:
-    """Read the list of directions in ``line[start:end]``; ``None`` if it is none, or has more than 1,000 entries.
+    """Read the list of directions in ``line[start:end]``; ``None`` if it is none, or may only enumerate directions.
 
-    *label* is the word before the list, such as "path". A list that may only enumerate the possible directions gives
-    ``None``, too.
+    *label* is the word before the list, such as "path".
     """
     text = line[start:end].rstrip(" .*`")
     if _LINKED.fullmatch(text):
@@ -262,10 +261,7 @@ def way_of(word: str) -> Direction:
 
 
 def _is_enumeration(steps: list[Move], label: str) -> bool:
-    """Tell whether *steps* may only enumerate the possible directions ("up, down, left, right") instead of moving.
-
-    *label* is the word before the list.
-    """
+    """Tell whether *steps* may only enumerate the possible directions ("up, down, left, right") instead of moving."""
     ways = [step.way for step in steps]
     if label in {"path", "route", "way", "sequence"} or len(set(ways)) < len(ways):
         return False

@@ -123,9 +123,7 @@ def locate(problem: MazeProblem, place: WalkState, said: Located) -> Outcome:
 def walk(problem: MazeProblem, place: WalkState, moves: Moves, *, whole: bool = False) -> Outcome:
     """Replay *moves* from the current cell of the walk, or from the start if the moves may begin there again.
 
-    *place* is the state before the moves. *whole*: the moves must lead from the start to the exit, unless they name
-    cells. The moves pass if they are possible in one way in which the text may write coordinates. Impossible ones are
-    ``Unknown`` if that way, or the place of the walk, is not certain.
+    *whole*: the moves must lead from the start to the exit, unless they name cells.
     """
     if any(step.after is not None for step in moves.steps):
         return _walk_by_pairs(problem, place, moves)

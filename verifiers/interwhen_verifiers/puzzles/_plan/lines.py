@@ -20,16 +20,13 @@ Form = Literal["pddl", "usual words", "other words"]
 
 @dataclass(frozen=True, slots=True)
 class ActionStep:
-    """An action in a line. ``fault`` says why the problem has no such action; empty if it has."""
+    """An action in a line, from ``start`` to ``end``. ``fault``: why the problem has no such action, or empty."""
 
     action: Atom
-    """The name of the action, and its arguments."""
     start: int
-    """The offset in the line at which it starts; ``end`` is the offset at which it ends."""
     end: int
     fault: str = ""
     form: Form = "pddl"
-    """Whether it is written in PDDL, in English with the verbs of the problem, or with other verbs."""
     number: int | None = None
     """The number of the line, if the text numbers its actions."""
 

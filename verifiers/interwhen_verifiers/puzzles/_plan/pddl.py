@@ -1,8 +1,4 @@
-"""Planning problems in STRIPS, and their readers: for PDDL, and for blocksworld in English.
-
-A state is a set of facts; an action needs, adds and deletes facts. Of PDDL, ``:strips``, ``:typing`` and
-``:negative-preconditions`` are read.
-"""
+"""Planning problems in STRIPS, and their readers: for PDDL, and for blocksworld in English."""
 
 from __future__ import annotations
 
