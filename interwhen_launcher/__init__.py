@@ -30,7 +30,7 @@ COMMANDS = {
     "verify": "Compare a text with its certificate, and check the signature.",
     "view": "Show recorded runs, as a page or in the terminal: what was cut, why, and what it cost.",
 }
-"""The shipped commands and their lines in the general help. Other distributions can add commands."""
+"""The shipped commands in the general help. Other distributions can add commands."""
 _OPTIONS = {
     "--log-level": "Which log events go to stderr: debug, info, warning or error.",
     "--debug": "Show a traceback if an error ends the command.",

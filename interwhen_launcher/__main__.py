@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the general help or the version if *arguments* ask for it; else run their command.
 
-    By default, *arguments* are those of the process. A command ends the process with its exit code.
+    A command ends the process with its exit code.
     """
     given = sys.argv[1:] if arguments is None else arguments
     text = answer(given)

@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     from pydantic_monty import Monty, MontySession, ResourceLimits
 
 _GRACE = 0.25
-"""The seconds after the time limit at which a worker that has not stopped is killed."""
+"""A worker that has not stopped is killed so many seconds after the time limit."""
 _CHECKOUT_SECONDS = 60.0
 _WORKER_BYTES = 1 << 30
-"""The address space of a worker, in bytes, in addition to twice the program's memory limit."""
+"""The address space of a worker, in addition to twice the program's memory limit."""
 
 _ABSENT = "an interpreter without it"
 _GUARANTEES = Guarantees(
@@ -141,7 +141,7 @@ def _code_of(program: Program) -> tuple[str, dict[str, Any], str]:
 
 
 class _Run:
-    """One run in one session: collects the printed output, and determines the outcome."""
+    """One run in one session."""
 
     def __init__(self, session: MontySession, program: Program, limits: Limits, mark: str) -> None:
         self._session = session

@@ -68,26 +68,24 @@ def interpreter() -> str:
 
 @dataclass(slots=True)
 class Heard:
-    """What our process received from a run: the keeper's answer, and the output."""
+    """What our process received from a run."""
 
     answer: KeeperAnswer | str
     """The keeper's answer, or why there is none."""
     stdout: bytes
     stderr: bytes
     ended_for: Literal["", "output", "seconds", "aborted"] = ""
-    """Why our process ordered the end of the run; empty if it did not."""
+    """Why our process ended the run; empty if it did not."""
 
 
 @dataclass(slots=True)
 class _Stream:
-    """One pipe and the data read from it: at most *limit* bytes, and one more if there was too much."""
+    """One pipe and its data: at most *limit* bytes, and one more if there was too much."""
 
     descriptor: int
-    """The file descriptor of our end of the pipe."""
     limit: int
     data: bytearray = field(default_factory=bytearray)
     open: bool = True
-    """Whether more data may come: its end was not read yet."""
 
     @property
     def overfull(self) -> bool:
@@ -348,7 +346,6 @@ Mechanism: TypeAlias = Literal["root", "user", "mount", "pid", "net", "ipc", "ut
 the filter of system calls."""
 
 Isolation: TypeAlias = Literal["kernel", "bubblewrap"]
-"""What makes the namespaces and the file system: our own system calls, or the program ``bwrap``."""
 
 _SYSTEM = (
     "/usr",
@@ -367,20 +364,15 @@ _RUNNER = (Path(__file__).parent / "_inside" / "runner.py").read_text(encoding="
 
 @dataclass(frozen=True, slots=True)
 class _Setting:
-    """The settings of a process sandbox."""
+    """The settings of a :class:`ProcessSandbox`; its constructor explains them."""
 
     python: str
-    """The path of the interpreter for Python code."""
     site: bool
-    """Whether Python code may import the packages that are installed here."""
     readable: tuple[tuple[str, str], ...]
-    """The files and directories that programs may read: pairs of a path and its real path."""
+    """Pairs of a path and its real path."""
     required: tuple[Guarantee, ...]
-    """The guarantees without which the sandbox refuses to run."""
     without: tuple[Mechanism, ...]
-    """The mechanisms that are not used."""
     isolation: Isolation
-    """What makes the namespaces and the file system."""
 
     @property
     def name(self) -> str:
@@ -501,7 +493,6 @@ def _unavailable(guarantees: Guarantees, required: Iterable[Guarantee]) -> Sandb
 
 
 _PROBED: dict[_Setting, Guarantees] = {}
-"""Results of probes in this process; a failure that may be temporary is not kept."""
 
 
 def _probe(setting: _Setting) -> Guarantees:

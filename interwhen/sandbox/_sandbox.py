@@ -50,7 +50,6 @@ class Finding:
 
     @property
     def enforced(self) -> bool:
-        """Whether a mechanism enforces the guarantee."""
         return bool(self.by)
 
 
@@ -59,12 +58,10 @@ class Guarantees:
     """The guarantees of a sandbox on this machine, a finding for each."""
 
     sandbox: str
-    """The name of the sandbox."""
     findings: tuple[Finding, ...]
 
     @property
     def missing(self) -> frozenset[Guarantee]:
-        """The guarantees that are not enforced."""
         return frozenset(finding.guarantee for finding in self.findings if not finding.enforced)
 
     def why(self, guarantees: Iterable[Guarantee]) -> str:
@@ -79,7 +76,6 @@ class Guarantees:
 LimitName: TypeAlias = Literal[
     "seconds", "cpu_seconds", "memory", "output", "disk", "files", "open_files", "processes", "recursion"
 ]
-"""The name of a limit that a program can reach."""
 
 MIB = 1 << 20
 _Limit = Annotated[int, Meta(gt=0, lt=1 << 60)]
@@ -359,10 +355,7 @@ class Abort:
 
 
 async def in_thread(work: Callable[[Abort], T], limiter: anyio.CapacityLimiter) -> T:
-    """Run *work* in a thread and return its result. A cancellation aborts the work and waits for its end.
-
-    *limiter* bounds how many calls work at a time. Raises the exception of *work*.
-    """
+    """Run *work* in a thread. A cancellation aborts the work and waits for its end."""
     abort = Abort()
     ended = anyio.Event()
     results: list[T] = []

@@ -1,8 +1,6 @@
 """Strategies for test-time compute, with one interface and one way of counting tokens.
 
-`_strategy.py` has the interface of a strategy, `_catalog.py` lists the strategies by name. `_baselines.py` has the
-strategies from the literature, `_interrupt.py` the strategy of this project. Start with `attempt` in `_attempts.py`.
-Why: docs/decisions/strategies.md.
+Start with `attempt` in `_attempts.py`. Why: docs/decisions/strategies.md.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Finds the answer in a text whose task is not known, and brings it into a form that can be compared."""
+"""Finds the answer in a text whose task is not known, in a form that can be compared."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from interwhen._types.segments import decode_once
 from interwhen.toolkit.quantities import read_number
 
 ANSWER = r"(?:^|\n)\W{0,4}answer\W{0,3}:\s*([^\n]+)"
-"""The default pattern for answers, to be used without regard to case: it finds what follows "answer:" at the start of a
-line. A few marks, such as ``**``, may surround the word."""
+"""Finds what follows "answer:" at the start of a line, perhaps in marks such as ``**``; to be used without regard to
+case.
+"""
 
 _LINE = re.compile(ANSWER, re.IGNORECASE)
 # The forms of published mathematics tasks: MATH, and GSM8K.

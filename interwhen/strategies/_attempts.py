@@ -1,4 +1,4 @@
-"""Runs one attempt: a strategy answers a question within a budget, a meter counts tokens, and the engine judges."""
+"""Runs one attempt: a strategy answers a question within a budget, and the engine judges."""
 
 from __future__ import annotations
 
@@ -29,14 +29,11 @@ from interwhen.strategies._strategy import (
 )
 
 _SEEDS = 2**31 - 2**20
-"""Seeds of questions are below this, so that the seeds of a million samples each stay below 2**31, as servers need."""
+"""Keeps the seeds of a million samples below 2**31, as servers need."""
 
 
 def seed_of(seed: int, question: str) -> int:
-    """Derive the seed for *question* from *seed*, the seed of a comparison.
-
-    The result is from 0 to 2**31 - 2**20 - 1.
-    """
+    """Derive the seed for *question* from *seed*, the seed of a comparison."""
     return random.Random(f"{seed} {question}").randrange(_SEEDS)  # noqa: S311  (sampling, not secrets)
 
 

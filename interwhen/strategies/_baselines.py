@@ -11,7 +11,7 @@ from interwhen.strategies._strategy import Judgement, Question, Solution, Strate
 from interwhen.strategies._traces import Trace
 
 MOST_SAMPLES = 64
-"""The largest number of samples or repeats that an option of a shipped strategy may have."""
+"""The limit of options of the shipped strategies for samples and repeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +22,6 @@ class Greedy:
     meets_model: ClassVar[bool] = False
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Answer with the text that the model writes at temperature 0.
-
-        Raises :class:`~interwhen.models.ModelError` if the model fails.
-        """
         return Solution(trace=await context.write(question, context.greedy))
 
 
@@ -43,10 +39,6 @@ class BestOf:
     meets_model: ClassVar[bool] = False
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Draw and judge samples, and answer with the best one, the earliest of equally good ones.
-
-        Raises :class:`~interwhen.models.ModelError` if the model fails at the first sample.
-        """
         return await best_sample(
             question, context, self.samples, lambda _number, _trace, judged: self.until_verified and judged.verified
         )
@@ -94,11 +86,6 @@ class Vote:
     meets_model: ClassVar[bool] = False
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Draw samples, and return the one that :func:`elected` chooses.
-
-        Raises :class:`~interwhen.models.ModelError` if the model fails at the first sample; a later failure ends the
-        drawing.
-        """
         drawn: list[_Voter] = []
         while len(drawn) < self.samples:
             if drawn and not context.affords(max(one.trace.tokens for one in drawn)):

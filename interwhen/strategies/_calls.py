@@ -17,14 +17,11 @@ from interwhen.strategies._strategy import Question, Strategy, StrategyContext
 from interwhen.strategies._traces import Trace
 
 _TEXTS = 4
-"""The largest number of texts that a strategy begins for one call if its options do not say more."""
+"""How many texts a strategy begins for one call at most, unless its options say otherwise."""
 
 
 class CallCatalog:
-    """Gives access to all installed strategies by name, for single calls.
-
-    It implements :class:`~interwhen._types.strategies.StrategyCatalog`.
-    """
+    """All installed strategies by name. Implements :class:`~interwhen._types.strategies.StrategyCatalog`."""
 
     def names(self) -> frozenset[str]:
         return frozenset((*SHIPPED, *names_of(STRATEGIES)))
@@ -36,8 +33,6 @@ class CallCatalog:
 
 
 class CatalogStrategy:
-    """Answers single calls with *strategy*, a strategy of the catalogue."""
-
     # It implements `CallStrategy`.
 
     def __init__(self, strategy: Strategy) -> None:
@@ -49,10 +44,9 @@ class CatalogStrategy:
         return self._strategy.name
 
     def live(self, number: int, monitors: tuple[Monitor, ...]) -> LiveRun | None:
-        """Return the settings of run *number* (from 0), which the reader sees while the model writes.
+        """Return the settings of run *number* (from 0).
 
-        *monitors* are those of the call. ``None`` if the strategy allows no such run, or is neither ``greedy`` nor an
-        interrupting one.
+        ``None`` if the strategy allows no such run, or is neither ``greedy`` nor an interrupting one.
         """
         match self._strategy:
             case Interrupt() as strategy:

@@ -18,13 +18,12 @@ from interwhen.strategies._interrupt import Interrupt
 from interwhen.strategies._strategy import Strategy
 
 _BETWEEN = re.compile(r",(?!\s*[A-Za-z_]\w*\s*=)")
-"""Matches a comma between two strategies, but not a comma before an option (``name=``) of the same strategy."""
+"""Matches a comma between two strategies, but not before an option (``name=``)."""
 
 
 Samples = Annotated[int, Meta(ge=1, le=MOST_SAMPLES)]
-"""A number of samples. A client of a gateway may choose it, so it has a limit."""
+"""It has a limit, because a client of a gateway may choose it."""
 Repeats = Annotated[int, Meta(ge=0, le=MOST_SAMPLES)]
-"""How often something may be repeated."""
 
 
 def _sampling(made: Callable[[int], Strategy]) -> Callable[..., Strategy]:
@@ -66,7 +65,7 @@ SHIPPED: Mapping[str, Callable[..., Strategy]] = {
     "interrupt-feedback": _interrupting("interrupt-feedback", Feedback()),
     "interrupt-resample": _interrupting("interrupt-resample", Resample()),
 }
-"""The strategies that come with this package. Others are entry points of the group ``interwhen.strategies``."""
+"""Strategies of other packages are entry points of the group ``interwhen.strategies``."""
 
 
 _COPY = "copy examples/strategies/{0}.py of the source tree and name it {0}:{1}, or use {2}"
@@ -78,7 +77,6 @@ _REMOVED = {
     "revision": _COPY.format("revision", "Revision", "interrupt-feedback"),
     "step-beam": _COPY.format("step_beam", "StepBeam", "until-verified"),
 }
-"""Strategies that were removed, and what to use instead."""
 
 
 def load_strategy(spec: str) -> Strategy:

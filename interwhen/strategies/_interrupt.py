@@ -27,14 +27,10 @@ class Interrupt:
     name: str = "interrupt"
     remedy: Remedy | None = None
     restarts: int = 16
-    """The largest number of further runs."""
     meets_model: ClassVar[bool] = True
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Make runs until one gives an answer or fails, or no further run is allowed. Return the last one.
-
-        If the model fails, the solution says so in ``failed``, or in ``gave_up`` if the budget is spent.
-        """
+        """If the model fails, the solution says so in ``failed``, or in ``gave_up`` if the budget is spent."""
         remedies = longest = 0
         number = 0
         while True:
@@ -68,11 +64,10 @@ class Interrupt:
         return tuple(self._remedied(one) for one in monitors)
 
     def is_greedy(self, number: int) -> bool:
-        """Tell whether run *number* (from 0) has temperature 0: the first run, unless the remedy is to resample."""
         return not number and not isinstance(self.remedy, Resample)
 
     def seed_of(self, number: int) -> int:
-        """Return the number that is added to the seed for run *number* (from 0): 1,000 times this number."""
+        """Return the number that is added to the seed for run *number* (from 0)."""
         # Each run has its own range of seeds: a resumed stream increments its seed.
         return 1000 * number
 

@@ -1,4 +1,4 @@
-"""Shares text between attempts: equal requests get the same recorded text, and each attempt is charged for it."""
+"""Equal requests of several attempts get the same recorded text, and each attempt is charged for it."""
 
 from __future__ import annotations
 
@@ -28,12 +28,11 @@ _Key: TypeAlias = tuple[Prompt, tuple[tuple[str, str], ...], str]
 
 @dataclass(slots=True)
 class _Sample:
-    """The recorded answer to a request: its chunks with their times, and the token counts."""
+    """The recorded answer to a request."""
 
     chunks: list[tuple[float, Chunk]] = field(default_factory=list)
-    """Each chunk with the seconds since the previous one (the first one: since the request)."""
+    """Each chunk, with the seconds since the previous one or, for the first, since the request."""
     tokens: int = 0
-    """The generated tokens of the chunks."""
     ended: bool = False
     """Whether the model ended the text."""
     usage: Usage | None = None
@@ -53,7 +52,7 @@ class SharedModel(ModelWrapper):
         self._samples: dict[_Key, _Sample] = {}
         self.borrowed = 0.0
         self.generated = 0
-        """The tokens that the model really generated in streams."""
+        """Tokens that the model really generated in streams."""
 
     async def stream(self, request: Request) -> Stream:
         # The model continues a recorded text that is too short; it writes from the start if there is none, or the
@@ -79,7 +78,7 @@ class SharedModel(ModelWrapper):
 
 
 class _SharedStream:
-    """Streams the recorded text, then the continuation by the model, which it records."""
+    """Streams the recorded text, then the model's continuation, which it records."""
 
     def __init__(self, shared: SharedModel, model: Model, request: Request, sample: _Sample) -> None:
         self._shared = shared
@@ -88,10 +87,9 @@ class _SharedStream:
         self._sample = sample
         self._next = 0
         self._returned = 0
-        """The number of tokens that this stream has returned so far."""
+        """In tokens."""
         self._stream: Stream | None = None
         self._continues = False
-        """Whether the model continues a recorded text."""
         self._at = shared.clock()
         self._is_closed = False
         self._is_over = False

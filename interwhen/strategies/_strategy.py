@@ -1,4 +1,4 @@
-"""Defines the interface of a strategy: one Protocol, and the frozen records for its input and output."""
+"""The interface of a strategy: one Protocol, and the records for its input and output."""
 
 from __future__ import annotations
 
@@ -129,22 +129,18 @@ class Strategy(Protocol):
 
 
 class CheckCounts(msgspec.Struct):
-    """Counts the outcomes of all checks in one attempt: on runs, on steps and on finished texts."""
+    """Counts all checks in one attempt: on runs, on steps and on finished texts."""
 
     passed: int = 0
-    """Checks that passed."""
     refuted: int = 0
-    """Violations."""
     open: int = 0
     """Checks that ended without a pass and without a violation."""
 
     @property
     def could_act(self) -> bool:
-        """Whether at least one check passed or found a violation."""
         return self.passed + self.refuted > 0
 
     def add(self, one: Judgement) -> None:
-        """Add the counts of *one* to these counts."""
         self.passed += one.passed
         self.refuted += one.refuted
         self.open += one.open
@@ -154,18 +150,15 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """The outcome of one strategy on one question, with its cost."""
 
     strategy: str
-    """The name of the strategy."""
     question: str
-    """The name of the question."""
     budget: int
-    """The budget in tokens, as :func:`~interwhen.strategies.attempt` counts it."""
+    """In tokens, as :func:`~interwhen.strategies.attempt` counts it."""
     seed: int
     """The seed of the comparison."""
     status: Claimed
     answer: str | None
     """The answer in its normal form; ``None`` if the text has none, or the strategy abstained or failed."""
     text: str
-    """The text of the trace that the strategy returned."""
     ledger: Ledger
     """The tokens: ``kept`` in ``text``, ``discarded`` in other samples, branches and cut text."""
     seconds: float
@@ -179,7 +172,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     handed: bool = False
     """Whether the answer occurs in text that was given to the model: a repair, feedback, or ``Solution.given``."""
     why: str = ""
-    """The reason why there is no answer: what failed, or why the strategy abstained. Empty if there is one."""
+    """What failed, or why the strategy abstained; empty if there is an answer."""
     scope: Scope | None = None
     """The scope of the certificate; ``None`` if the text is not verified."""
 
@@ -190,7 +183,6 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def answered(self) -> bool:
-        """Whether the attempt gave an answer, and neither abstained nor failed."""
         return self.answer is not None and self.status in {"verified", "unverified"}
 
 
@@ -318,8 +310,7 @@ async def judge(
 ) -> Judgement:
     """Let the monitors of *question* judge *trace*. They only observe, and *model* answers their forks.
 
-    With *partial*, monitors with the trigger ``Answer`` are left out. Raises :class:`~interwhen.registry.PluginError`
-    or :class:`~interwhen.UsageError` if the monitors cannot be loaded.
+    Raises :class:`~interwhen.registry.PluginError` or :class:`~interwhen.UsageError` if the monitors cannot be loaded.
     """
     monitors = question.watchers(acting=False)
     if partial:

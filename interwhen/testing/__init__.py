@@ -1,7 +1,4 @@
-"""Test doubles and test tools for interwhen and for programs that use it.
-
-They are scripted models and servers, virtual time, trials of verifiers on labelled traces, and checks of complexity.
-"""
+"""Test doubles and test tools for interwhen and for programs that use it."""
 
 from typing import TYPE_CHECKING
 

@@ -42,11 +42,9 @@ Step: TypeAlias = str | Pause | Say | ToolCall | End | ModelError
 stream."""
 
 Script: TypeAlias = Callable[[Request], Iterable[Step]]
-"""A function that returns the steps of the reply to a request."""
 
 
 def cut_into(text: str, size: int = 1) -> list[str]:
-    """Return *text* cut into chunks of *size* characters; the last one may be shorter."""
     return [text[at : at + size] for at in range(0, len(text), size)]
 
 
@@ -124,8 +122,6 @@ class ScriptedModel:
 
 
 class ScriptedStream(GuardedStream):
-    """One reply of a :class:`ScriptedModel`."""
-
     def __init__(self, model: ScriptedModel, steps: Iterator[Step], delay: float) -> None:
         super().__init__()
         self._model = model

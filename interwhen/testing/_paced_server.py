@@ -46,7 +46,7 @@ PAGE = (
     "the question asks for.\n"
     "\n"
 )
-"""A page of a worked solution. Its lines are about as long as those that models write."""
+"""A page of a worked solution."""
 # In the solutions of ProcessBench, a line has 125 characters, 0.9 to 1.3 sentences and 0.55 equations in the mean; a
 # line of this page has 115, 1 and 0.75.
 TOKEN = 4
@@ -54,33 +54,30 @@ TOKEN = 4
 
 
 class SentLog(msgspec.Struct):
-    """The times at which packets of one stream were sent and at which the client closed it, by ``time.monotonic()``."""
+    """When packets of one stream were sent and the client closed it, by ``time.monotonic()``."""
 
     sent: list[float] = []
     """When each packet was given to the socket, or was queued after unsent bytes."""
     closed: float | None = None
-    """When the server saw that the connection was closed or broken; ``None`` if it is still open."""
+    """When the connection was closed or broken; ``None`` if it is open."""
 
 
 class LoadTally(msgspec.Struct, frozen=True):
-    """Counts of packets, and how late they were, since the last request for this tally or the start of the server."""
+    """Counts of packets and their delays since the last request for this tally or the start of the server."""
 
     sent: int
-    """Packets that were sent, or queued after unsent bytes."""
     late_p99_ms: float
-    """The 99th percentile of the delays of packets after their due time, in milliseconds; rounded down to a tenth, at
-    most 100.
-    """
+    """The delay of packets after their due time, in milliseconds; rounded down to a tenth, at most 100."""
     late_max_ms: float
-    """The longest of these delays in milliseconds, neither rounded nor limited."""
+    """Neither rounded nor limited."""
     held: int
-    """Packets that had to wait because the client had not read earlier ones."""
+    """Packets that waited because the client had not read earlier ones."""
     busy: float
     """The CPU time of the process, as a share of the time of this tally."""
 
 
 class Schedule(NamedTuple):
-    """The packets of one stream (chunks of HTTP), and how many seconds after the request each one is due."""
+    """The packets of one stream (chunks of HTTP), and when each is due, in seconds after the request."""
 
     packets: Sequence[bytes]
     due: Sequence[float]
@@ -119,7 +116,7 @@ def schedule_recording(recording: Recording, speed: float, chunks: int | None, k
 
 
 class Load:
-    """Selects what the server sends for a request: pages of the fixed text, or one of *recordings*."""
+    """Selects what the server sends for a request."""
 
     # With `stamped`, the text of the first chunk is the `time.monotonic()` at which the server began the answer.
 
@@ -157,7 +154,7 @@ _FEW = 4
 
 
 class _PacedConnection(asyncio.Protocol):
-    """A connection, and its current stream. The event loop keeps the bytes that the client does not read yet."""
+    """A connection, and its current stream. The event loop keeps bytes that the client does not read yet."""
 
     def __init__(self, server: _LoadServer) -> None:
         self.log = SentLog()
@@ -227,8 +224,6 @@ class _PacedConnection(asyncio.Protocol):
 
 
 class _LoadServer:
-    """Answers requests, and counts how late packets are sent."""
-
     def __init__(self, load: Load) -> None:
         self.streams = 0
         """The number of streams that have packets left."""
@@ -238,8 +233,7 @@ class _LoadServer:
 
     def _begin_tally(self) -> None:
         self._late = [0] * 1001
-        """A histogram of delays: entry *n* counts packets that were *n* tenths of a millisecond late, the last one
-        also those that were later."""
+        """Entry *n* counts packets that were *n* tenths of a millisecond late; the last one, also later ones."""
         self._held = 0
         self._longest = 0.0
         self._since = time.monotonic(), time.process_time()

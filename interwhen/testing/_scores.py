@@ -1,4 +1,4 @@
-"""Scores of trials: rates with intervals, position and delay of violations, cost per claim, and cases to inspect."""
+"""Scores of trials: rates with intervals, delays of violations, cost per claim, and cases to inspect."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from interwhen.registry import MonitorSpec
 from interwhen.testing._traces import LabelledTrace
 from interwhen.testing._trials import TrialResult, TrialViolation, try_monitor_sync
 
-__all__ = ["Cases", "Rate", "Score", "Spread", "cases", "place", "score"]
+__all__ = ["Cases", "Rate", "Score", "Spread", "TrialAssertion", "assert_trial", "cases", "place", "score"]
 
 _Z = 1.959963984540054
 """The 97.5 % quantile of the normal distribution."""
 Place: TypeAlias = Literal["at", "before", "after", "unknown"]
-"""The position of the first violation: it overlaps the labelled mistake (``at``), or is before or after the mistake;
-``unknown`` if no mistake is labelled."""
+"""Whether the first violation overlaps the labelled mistake (``at``), or is before or after it; ``unknown`` without
+a label.
+"""
 
 
 class Rate(msgspec.Struct, frozen=True):
@@ -40,7 +41,6 @@ class Rate(msgspec.Struct, frozen=True):
 
     @classmethod
     def make(cls, hits: int, of: int) -> Rate:
-        """Return the rate for *hits* cases among *of* cases. Without cases, its ``value`` is ``None``."""
         if not of:
             return cls(hits, of)
         share, z2 = hits / of, _Z * _Z
@@ -56,7 +56,7 @@ class Rate(msgspec.Struct, frozen=True):
 
 
 class Spread(msgspec.Struct, frozen=True):
-    """The number of values (``n``), their median, their 90th and 99th percentile, and their maximum (``most``)."""
+    """The number of values, their median, 90th and 99th percentile, and maximum."""
 
     n: int = 0
     p50: float = 0.0
@@ -66,7 +66,6 @@ class Spread(msgspec.Struct, frozen=True):
 
     @classmethod
     def make(cls, values: Iterable[float]) -> Spread:
-        """Return the percentiles of *values*; all are 0 if there are no values."""
         ordered = sorted(values)
         if not ordered:
             return cls()
@@ -133,7 +132,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cases(msgspec.Struct, frozen=True, kw_only=True):
-    """The traces that a developer should inspect, by kind of problem, in the order of the trial."""
+    """Traces to inspect, by kind of problem, in the order of the trial."""
 
     false_alarms: tuple[TrialResult, ...]
     """Right traces that were flagged."""
@@ -240,8 +239,6 @@ def _extraction(tried: TrialResult) -> float:
 
 
 # An assertion about a verifier on labelled traces; its message shows the problem cases.
-
-__all__ = ["TrialAssertion", "assert_trial"]
 
 _AROUND = 40
 

@@ -33,7 +33,6 @@ from interwhen.testing._server_script import (
 )
 
 STORY = ("one ", "two ", "three")
-"""The default tokens of a stream."""
 
 _USAGE = {"prompt_tokens": 5, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 4}}
 _SSE = {"content-type": "text/event-stream"}
@@ -45,11 +44,9 @@ class Fault:
     """A kind of wrong server behaviour: a script for it, and how many requests to the server get this script."""
 
     says: str
-    """A description of the fault."""
     script: Callable[[EventWriter], tuple[Step, ...]]
-    """Returns the steps of one faulty answer. The :class:`EventWriter` builds its events."""
     times: int = 1
-    """How many requests have this fault in :func:`faulty` by default."""
+    """How many requests have this fault by default."""
     then: str = ""
     """The name of the fault of all later requests; if empty, they get the rest of the story."""
 

@@ -77,7 +77,7 @@ class Deaf:
 
 
 Step: TypeAlias = Head | Send | SendRaw | Sleep | Stall | Reset | Disconnect | Forever | Deaf
-"""A script is a sequence of steps. If the connection is open after the last step, the server ends a chunked body."""
+"""If the connection is open after the last step of a script, the server ends a chunked body."""
 
 
 def reply(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> tuple[Step, ...]:
@@ -101,7 +101,7 @@ def in_turn(steps: Iterable[Step]) -> Iterator[Step]:
 # Received requests, and the object that answers them.
 
 Api = Literal["completions", "chat"]
-"""The OpenAI API that a scripted server speaks: ``completions`` (requests have a prompt) or ``chat`` (messages)."""
+"""``completions`` (requests have a prompt) or ``chat`` (messages)."""
 
 
 @dataclass(slots=True)
@@ -133,7 +133,6 @@ class ReceivedRequest:
 
     @property
     def api(self) -> Api:
-        """The API of the request: ``chat`` if its path contains "chat", otherwise ``completions``."""
         return "chat" if "chat" in self.path else "completions"
 
     @property
@@ -146,17 +145,13 @@ class ReceivedRequest:
         return "".join((turn.get("reasoning_content") or "") + (turn.get("content") or "") for turn in turns)
 
     def leave(self) -> None:
-        """Record that the client closed the connection: set ``gone``, and ``gone_at`` to the current time.
-
-        Later calls do nothing.
-        """
+        """Record that the client closed the connection."""
         if self.gone_at is None:
             self.gone_at = anyio.current_time()
             self.gone.set()
 
 
 Script = Callable[[ReceivedRequest], Iterable[Step]]
-"""A function that returns the steps of the answer to a request."""
 
 
 def rest_of(story: Sequence[str], kept: str) -> tuple[str, ...]:
@@ -179,8 +174,7 @@ def rest_of(story: Sequence[str], kept: str) -> tuple[str, ...]:
 class ScriptedEndpoint:
     """Answers requests by *script*; the base class of the scripted server and the scripted transport.
 
-    *script* returns the steps of the answer to a POST request for text, and *pages* does so for a GET request. Without
-    *pages*, a GET request gets a list of one model with *owned_by* and the context length *context_tokens*.
+    :class:`~interwhen.testing.server.ScriptedServer` explains the parameters.
     """
 
     def __init__(
@@ -194,7 +188,7 @@ class ScriptedEndpoint:
         self.requests: list[ReceivedRequest] = []
         """Every request, in order of arrival."""
         self.running = 0
-        """The number of answers in progress, including those whose client closed the connection."""
+        """Answers in progress, including those whose client closed the connection."""
         self._script = script
         self._pages = pages or self._list_models
         self._card = {"id": "scripted", "object": "model", "owned_by": owned_by, "max_model_len": context_tokens}
@@ -252,14 +246,11 @@ def _is_abort(request: ReceivedRequest) -> bool:
 # The events of both APIs, as bytes and as steps of a script.
 
 DONE = b"data: [DONE]\n\n"
-"""The end mark of a stream, as a server-sent event."""
+"""The end mark of a stream."""
 
 
 def chunk(api: Api, text: str | None, *, finish_reason: str | None = None, **choice: Any) -> dict[str, Any]:
-    """Return one chunk of *api* with *text* and *finish_reason*, as a value that can be written as JSON.
-
-    *choice* sets fields of its only choice.
-    """
+    """Return one chunk of *api*; *choice* sets fields of its only choice."""
     content: dict[str, Any] = {"text": text} if api == "completions" else {"delta": {"content": text}}
     return {
         "id": "scripted",
@@ -284,11 +275,7 @@ def events(texts: Iterable[str], *, api: Api = "completions", finish_reason: str
 
 @dataclass(frozen=True, slots=True)
 class EventWriter:
-    """Builds the server-sent events of one API for the scripts of faults.
-
-    *story* is the text of the stream, as tokens. *wrong* is text that a verifier should refute, and *seed* selects
-    random choices.
-    """
+    """Builds the server-sent events of one API for the scripts of faults; :func:`fault` explains its fields."""
 
     api: Api
     story: Sequence[str]
@@ -325,10 +312,7 @@ class EventWriter:
 
 
 def delta(fields: Mapping[str, Any], *, finish_reason: str | None = None, **top: Any) -> Send:
-    """Return the step that sends a chat chunk with *fields* in its delta, and with *finish_reason*.
-
-    *top* adds fields beside ``choices``.
-    """
+    """Return the step that sends a chat chunk with *fields* in its delta; *top* adds fields beside ``choices``."""
     return Send(data(chunk("chat", None, finish_reason=finish_reason, delta=dict(fields)) | top))
 
 
@@ -346,7 +330,7 @@ def tool_call(name: str, arguments: str, *, call_id: str = "call_1", index: int 
 
 
 def counts(prompt: int, completion: int) -> Send:
-    """Return the step that sends a chat chunk without choices, with the counts of *prompt* and *completion* tokens."""
+    """Return a chat chunk without choices, with the counts of tokens."""
     usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
     body = {"id": "scripted", "object": "chat.completion.chunk", "created": 0, "model": "scripted", "choices": []}
     return Send(data({**body, "usage": usage}))

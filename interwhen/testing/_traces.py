@@ -31,7 +31,7 @@ Label: TypeAlias = Literal["right", "wrong", "unclear"]
 """The correct judgement of a trace. ``right``: a violation is a false alarm. ``wrong``: the trace has a mistake that a
 verifier should find. ``unclear``: precision and recall ignore the trace."""
 _SHOWN = 200
-"""The maximum length of the reason in an error about an invalid line, in characters."""
+"""The most characters of the reason in an error."""
 
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

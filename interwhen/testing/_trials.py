@@ -50,7 +50,7 @@ from interwhen.testing.complexity import mapped_extractor
 # Measures the time that a monitor spends on preparing and extracting.
 
 _MOST_CLAIMS = 10_001
-"""One more than a run accepts from one segment, so that the run still reports too many claims as an error."""
+"""One more than a run accepts from one segment, so that it still reports too many claims as an error."""
 
 
 class Stopwatch:
@@ -58,13 +58,13 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self.extracting = 0.0
-        """The seconds of all extractions, without the time that the model takes to answer forks."""
+        """In seconds, without the time that the model takes to answer forks."""
         self.preparing: list[float] = []
         """The seconds of each call of ``prepare``."""
         self.aside = 0
         """How often ``prepare`` returned ``None``: the monitor does not apply."""
         self.failed: list[tuple[int, str]] = []
-        """The preparations that raised an exception: index of the turn, and the error."""
+        """For each preparation that failed: the index of the turn, and the error."""
 
     def on(self, monitor: Monitor) -> Monitor:
         timed = mapped_extractor(
@@ -157,7 +157,6 @@ class TrialProblem(msgspec.Struct, frozen=True, kw_only=True):
     """A check, an extraction, a preparation or a run that failed: in which turn, at which span, and why (``what``)."""
 
     turn: int
-    """The index of the turn, from 0."""
     span: Span | None
     """The claim, or the segment; ``None`` if the whole turn failed."""
     what: str
@@ -170,9 +169,7 @@ class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
     violations: tuple[TrialViolation, ...] = ()
     """The violations of claims that have a span, in the order of the text."""
     troubles: tuple[TrialProblem, ...] = ()
-    """What failed, in any turn."""
     passed: int = 0
-    """The number of claims that passed."""
     violated: int = 0
     """The number of refuted claims, including claims without a span, which never interrupt."""
     unknown: int = 0
@@ -339,8 +336,6 @@ def _calls(turn: Turn) -> Iterator[Chunk]:
 
 @dataclass(slots=True)
 class _TurnTally:
-    """The violations, problems and counts of one turn."""
-
     violations: list[TrialViolation]
     troubles: list[TrialProblem]
     reasons: list[str]

@@ -81,8 +81,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Begin a loop iteration: call ``on_turn``, and set the clock to the next timer if no callback is ready.
 
         *timeout* is the time in seconds to the next timer: 0 if a callback is ready, and ``None`` if there is no timer.
-        Raises :class:`DeadlockError` for ``None``, and :class:`OutOfVirtualTimeError` beyond a limit, unless
-        ``on_turn`` returns true.
         """
         self.turns += 1
         if self.on_turn is not None and self.on_turn(self.turns):

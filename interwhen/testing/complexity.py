@@ -44,7 +44,7 @@ def count_steps(function: Callable[..., object], *arguments: Any) -> int:
     """Return how many bytecode instructions a call of *function* executes in this thread.
 
     Work in C code (a slice, ``str.find``, a regex) is not counted: use :func:`cpu_seconds` for that. The numbers differ
-    between versions of Python, so compare their growth. Raises the exceptions of *function*.
+    between versions of Python, so compare their growth.
     """
     counted = _monitored if sys.version_info >= (3, 12) else _traced
     # A garbage collection would run unrelated finalizers.
@@ -217,7 +217,7 @@ Reader: TypeAlias = Callable[[str], object]
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """The number of steps of a function for texts of *bait*, whose repeated part doubles from text to text.
+    """The steps of a function for texts of *bait*, whose repeated part doubles from text to text.
 
     ``sizes`` are the lengths of the repeated parts in characters.
     """
@@ -229,7 +229,7 @@ class Growth:
     def ratio(self, slack: int = 0) -> float:
         """Return by which factor the steps grow when the text doubles: 2 is linear, 4 is quadratic.
 
-        *slack* steps of the longest text are not counted. The result is the geometric mean over all doublings.
+        *slack* steps of the longest text are not counted. The result is a geometric mean over all doublings.
         """
         grown = max(self.steps[-1] - slack, 0) / max(self.steps[0], 1)
         return float(grown ** (1 / (len(self.steps) - 1)))
@@ -239,8 +239,7 @@ def read_and_check(monitor: Monitor, prompt: Prompt = "") -> Reader:
     """Return a function that runs *monitor* on a text as one segment, and returns the list of the verdicts.
 
     A monitor with ``prepare`` is prepared for *prompt* now; if it does not apply, the function returns an empty list.
-    If the extractor is a fork, the text is also the reply of the fork. Asynchronous verifiers give no verdict. Raises
-    the errors of :func:`prepared_for`; the function raises those of the monitor.
+    If the extractor is a fork, the text is also the reply of the fork. Asynchronous verifiers give no verdict.
     """
     bound = prepared_for(monitor, prompt)
     if bound is None:
@@ -362,7 +361,7 @@ def _least(read: Reader, text: str, seconds: float) -> float:
 
 _Items: TypeAlias = Sequence[tuple[Any, Any]]
 _SAMPLE = frozenset(map(chr, range(128))) | set("éß²½\u0663\u200b\u3000\uff11\u2019漢")
-"""A sample of all characters: two character classes count as overlapping if they share one of these."""
+"""Two character classes count as overlapping if they share one of these characters."""
 _GREEDY = (code.MAX_REPEAT, code.MIN_REPEAT)
 _REPEATS = (*_GREEDY, code.POSSESSIVE_REPEAT)
 _CATEGORIES: dict[Any, Callable[[str], bool]] = {

@@ -87,7 +87,7 @@ class ScriptedTransport(ScriptedEndpoint):
 
 
 class ScriptedResponse:
-    """A response of a :class:`ScriptedTransport`; it has the methods of `HttpResponse`."""
+    """Implements `HttpResponse` for a :class:`ScriptedTransport`."""
 
     def __init__(self, transport: ScriptedTransport, request: ReceivedRequest, steps: Iterator[Step]) -> None:
         self._transport = transport
@@ -279,8 +279,6 @@ class ScriptedServer(ScriptedEndpoint):
 
 
 class _ScriptedConnection:
-    """One connection: reads requests and plays scripts."""
-
     def __init__(self, server: ScriptedServer, stream: anyio.abc.ByteStream, number: int) -> None:
         self._server = server
         self._stream = stream

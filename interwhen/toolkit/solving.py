@@ -24,7 +24,7 @@ except ImportError as missing:
 __all__ = ["problem", "z3_text"]
 
 _SHARE = 0.9
-"""The share of the remaining time that Z3 may use. The rest is for reporting the verdict before the deadline."""
+"""The share of the remaining time that Z3 may use; the rest is for reporting the verdict."""
 _NO_TIMEOUT = 0xFFFF_FFFF
 """The timeout of Z3, in milliseconds, that stands for none."""
 _WORDS = 300
@@ -44,9 +44,8 @@ def z3_text(term: Any) -> str:
 class Problem:
     """Named conditions in one Z3 context, for the use of one thread (see :func:`problem`).
 
-    *seconds* limits the time of Z3 each time that it solves (``None``: only the deadline of the check does), and
-    *memory_mb* the memory of Z3 in this process. Create variables in ``context``: ``z3.Int("x", found.context)``. A
-    method that adds a condition or solves raises :class:`UsageError` in another thread.
+    Create variables in ``context``: ``z3.Int("x", found.context)``. A method that adds a condition or solves raises
+    :class:`UsageError` in another thread.
     """
 
     def __init__(self, context: Any, seconds: float | None, memory_mb: int) -> None:

@@ -1,8 +1,4 @@
-"""Exports training data from journals of runs.
-
-`_attempts.py` reads a journal as the attempts of the model, `_rows.py` makes rows from them, `_decontamination.py`
-leaves out rows that overlap with test data, and `export_journals` in `_export.py` writes them.
-"""
+"""Exports training data from journals of runs."""
 
 from typing import TYPE_CHECKING
 

@@ -63,10 +63,11 @@ class RecordedAttempt:
     violations: tuple[ViolationRecord, ...]
     """The violations found in this trace. An unproven claim is none."""
     ended_by: ViolationRecord | None = None
-    """The violation that a remedy followed, or the unproven claim at which the run abstained; ``None`` for the last
-    attempt."""
+    """The violation that a remedy followed, or the unproven claim at which the run abstained; ``None``: the attempt
+    is the last.
+    """
     open: tuple[Span, ...] = ()
-    """The spans of checks and extractions that had not ended; empty for the last attempt of a run that has ended."""
+    """Checks and extractions that had not ended; empty for the last attempt of a run that has ended."""
 
     @property
     def text(self) -> str:
@@ -84,15 +85,13 @@ class RecordedAttempt:
 
 @dataclass(frozen=True, slots=True)
 class AttemptHistory:
-    """The attempts in a journal, with the result of the run."""
-
     journaled: Journaled
     attempts: tuple[RecordedAttempt, ...]
-    """The attempts in order. The last one has the final trace."""
+    """The last one has the final trace."""
     tags: tuple[Span, ...]
     """The tags around the reasoning in the final trace."""
     result: Result | None
-    """The result of the run; ``None`` if the run had not ended."""
+    """``None`` if the run had not ended."""
 
     @property
     def prompt(self) -> Prompt:
@@ -137,22 +136,21 @@ class AttemptHistory:
 
 @dataclass(slots=True)
 class _AttemptReader:
-    """Collects the attempts of a run while its journal is read, one record at a time."""
+    """Collects the attempts of a run while its journal is read."""
 
     past: RebuiltRun
     attempts: list[RecordedAttempt] = field(default_factory=list)
     """The attempts that a remedy has ended."""
     start: int = 0
-    """The offset at which the new text of the current attempt starts."""
     checks: list[CheckRecord] = field(default_factory=list)
     """The checks so far of the text that is still in the trace; ``violations`` likewise."""
     violations: list[ViolationRecord] = field(default_factory=list)
 
     def read_events(self, before: tuple[Piece, ...], unsettled: tuple[Span, ...]) -> None:
-        """Collect the checks and violations of the fact that was read last. At a remedy, store the attempt it ends.
+        """Collect the checks and violations of the last fact. At a remedy, store the attempt it ends.
 
-        *before* has the pieces of the trace before its first cut, and *unsettled* the spans of the checks and
-        extractions that were still open.
+        *before* has the pieces of the trace before its first cut, and *unsettled* the spans of open checks and
+        extractions.
         """
         for event in self.past.core.events:
             match event:

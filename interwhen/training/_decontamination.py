@@ -12,7 +12,7 @@ from interwhen._types.errors import UsageError
 from interwhen._types.vetting import Positive, require
 
 SIZE = 13
-"""The number of consecutive words that count as an overlap: as in Brown et al. 2020, appendix C."""
+"""Consecutive words that count as an overlap: as in Brown et al. 2020, appendix C."""
 
 _ROLES = ("system", "developer", "user", "assistant", "tool")
 _WORD = re.compile(r"[^\W_]+")

@@ -20,7 +20,6 @@ from interwhen.training._rows import Row, chat, document, preferences, steps, wh
 Format = Literal["tpt", "messages", "prm", "preference"]
 """``tpt``: documents with their thinking; ``messages``: chats; ``prm``: steps with labels; ``preference``: pairs."""
 FORMATS: tuple[Format, ...] = get_args(Format)
-"""All formats of an export."""
 
 _WHOLE: dict[Format, Callable[[AttemptHistory], Row]] = {"tpt": document, "messages": chat}
 """The formats with whole traces, which can keep refuted lines."""

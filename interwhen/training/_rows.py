@@ -1,4 +1,4 @@
-"""The rows of each export format, made from the history of a run. Each row is written as one JSON object."""
+"""The rows of each export format, made from the history of a run."""
 
 from __future__ import annotations
 
@@ -19,12 +19,11 @@ from interwhen.training._decontamination import strings_in
 
 
 class ThinkingDocument(msgspec.Struct, frozen=True):
-    """A row of the format ``tpt``: a document, then the thinking of the model about it (arXiv 2509.20186)."""
+    """A row of the format ``tpt``: a document, then the model's thinking about it (arXiv 2509.20186)."""
 
     id: str
     """A short hash of the prompt of the run."""
     text: str
-    """The document and the thinking."""
     document: str
     """The prompt of the run as text."""
     thinking: str
@@ -47,21 +46,19 @@ class FieldSpan(msgspec.Struct, frozen=True):
     message: int
     field: str
     start: int
-    """The offset in the field at which the span begins; ``end`` is the offset after it."""
+    """Where the span begins in the field; ``end`` is the offset after it."""
     end: int
     origin: str
-    """``refuted``, or the way in which interwhen wrote the text, such as ``feedback``."""
+    """``refuted``, or how interwhen wrote the text, such as ``feedback``."""
 
 
 class Chat(msgspec.Struct, frozen=True):
-    """A row of the format ``messages``: a chat whose last message has the trace, without the tags of reasoning."""
+    """A row of the format ``messages``: a chat whose last message has the trace without reasoning tags."""
 
     id: str
-    """A short hash of the prompt of the run."""
     messages: tuple[dict[str, Any], ...]
     """The messages in the form of the chat API."""
     spans: tuple[FieldSpan, ...]
-    """The spans of messages that a training loss should leave out."""
 
     @property
     def searched(self) -> str:
@@ -89,7 +86,7 @@ class Steps(msgspec.Struct, frozen=True):
     """A row of the format ``prm``: labelled steps that follow *prompt*. A label is true if the line is judged right."""
 
     id: str
-    """A short hash of the prompt of the run, the number of the attempt, and the number of the row in it."""
+    """The hash of the prompt, the number of the attempt, and the number of the row in it."""
     prompt: str
     """The problem and the text of the attempt before the first step."""
     completions: tuple[str, ...]
@@ -105,10 +102,10 @@ class Steps(msgspec.Struct, frozen=True):
 
 
 class Preference(msgspec.Struct, frozen=True):
-    """A row of the format ``preference``: two continuations. Checks refuted one, and passed a line of the other."""
+    """A row of the format ``preference``: a continuation that checks refuted, and one with a line that passed."""
 
     id: str
-    """A short hash of the prompt of the run, and the number of the attempt that the violation ended."""
+    """The hash of the prompt, and the number of the attempt that the violation ended."""
     prompt: str
     """The problem and the prefix."""
     chosen: str
@@ -118,13 +115,11 @@ class Preference(msgspec.Struct, frozen=True):
     prefix: str
     """The part of ``prompt`` after the problem: the trace before the refuted continuation."""
     prompt_spans: tuple[OursSpan, ...]
-    """The spans of ``prompt`` that interwhen wrote."""
     chosen_spans: tuple[OursSpan, ...]
     """The spans of ``chosen`` that interwhen wrote: repaired values. ``chosen`` never contains feedback."""
     monitor: str
     """The monitor that refuted ``rejected``."""
     remedy: str
-    """The name of the remedy that followed."""
 
     @property
     def searched(self) -> str:
@@ -293,7 +288,6 @@ def _why_no_step(attempt: RecordedAttempt, line: TraceLine) -> str:
 def preferences(history: AttemptHistory, left_out: Counter[str]) -> Iterator[Preference]:
     """Yield preference pairs for the interrupts of *history* whose correction passed its checks.
 
-    The rejected continuation ends with the wrong line, the chosen one with the first line that is judged right.
     *left_out* counts the interrupts without a pair, by reason.
     """
     for number, attempt in enumerate(history.attempts):

@@ -1,4 +1,4 @@
-"""Serves the page, the list of runs, their timelines, and runs that still grow, as an ASGI application."""
+"""Serves the page, the list of runs and their timelines as an ASGI application."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _JSON = "application/json"
 _PAGE_ROWS = 200
 _MOST_LIVE = 64
 _LOOK_SECONDS = 0.2
-"""The pause between two readings for one follower of a journal."""
+"""Between two readings for one follower of a journal."""
 _KEEP_ALIVE_SECONDS = 15.0
 _HEADERS = {
     "x-content-type-options": "nosniff",
@@ -68,7 +68,7 @@ class _Followed(StreamingResponse):
 
 
 class PageServer:
-    """Serves the page that shows the runs in *folder*. The function *guard* refuses requests that are not allowed."""
+    """Serves the page that shows the runs in *folder*."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Shows a run, a result or a replay in a notebook: the trace page in a sandboxed frame."""
+"""Shows a run, a result or a replay in a notebook, as a sandboxed frame."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from interwhen.view._page import render_page
 from interwhen.view._verify import Units
 
 _MOST_BYTES = 6_000_000
-"""The largest data of a run, in bytes, that a page in a notebook shows."""
+"""The largest data of a run in a notebook."""
 
 
 def notebook_frame(shown: Any) -> str | None:
     """Return an HTML frame with the page of *shown*, a result or an object that has one.
 
-    If *shown* knows its journal file and the file is readable, the page shows the timeline. Without it, the page shows
-    the text, the checks and the totals of the result. The frame has no access to the notebook. Returns ``None`` if
-    there is neither, as before the end of a run, or if the data are too large for a notebook.
+    The page shows the timeline if the journal file of *shown* is readable, else the text, the checks and the totals of
+    the result. The frame has no access to the notebook. Returns ``None`` if there is neither journal nor result, as
+    before the end of a run, or if the data are too large.
     """
     form = _form_of(shown)
     if form is None or len(form) > _MOST_BYTES:

@@ -1,4 +1,4 @@
-"""The one-file page: the bundled script and style, a strict policy, and the data of the runs."""
+"""The one-file page: the bundled script and style, a strict policy, and the data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _UNSAFE = str.maketrans(_ESCAPES)
 
 
 class _Bundle(NamedTuple):
-    """The bundled HTML page, split at the place for the data, and the hashes of its script and style."""
+    """The bundled HTML page, split at the place for the data, and hashes of its script and style."""
 
     # A hash is written as a source in a content security policy.
 
@@ -65,9 +65,9 @@ def render_page(
 ) -> str:
     """Return the page as HTML with its script and style.
 
-    *runs* maps the id of a run to its data, which are JSON in the compact form. *rows* are the rows of the list of
-    runs, such as :class:`RunRow`. *config* has settings of the page. With ``{"mode": "served"}``, the page may send
-    requests to the server that it comes from.
+    *runs* maps the id of a run to its data, as JSON in the compact form. *rows* are the rows of the list of runs, such
+    as :class:`RunRow`. With ``{"mode": "served"}`` as *config*, the page may send requests to the server that it comes
+    from.
     """
     bundle = _bundle()
     settings = {"mode": "file", **(config or {})}

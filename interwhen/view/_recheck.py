@@ -1,4 +1,4 @@
-"""The recorded text of a run with the checks of another monitor, as a timeline for the page."""
+"""The recorded text of a run with the checks of another monitor."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def rechecked_id(run: str, spec: str) -> str:
 
 
 def rechecked_row(row: RunRow, name: str, spec: str, form: bytes) -> RunRow:
-    """Return the row of a rechecked run in the page's list of runs. The id of the row is *name*.
+    """Return the row *name* of a rechecked run in the page's list of runs.
 
     *form* is what :func:`recheck_form` made with the monitor *spec*. *row* is the row of the recorded run.
     """
@@ -134,7 +134,7 @@ async def _checks(
         for check in line.checks
         if check.segment is not None
     }
-    """The ends of the segments that the run itself judged, each after the number of cuts before."""
+    """Ends of the segments that the run judged, each after the number of cuts before."""
     seen: set[tuple[object, ...]] = set()
     for snapshot in _snapshots(line):
         text = "".join(tape[at] for at in snapshot.places)

@@ -1,4 +1,4 @@
-"""The journals in folders or files, as runs with ids: rows for a list, and timelines."""
+"""The journals in folders or files, as rows for a list, and as timelines."""
 
 from __future__ import annotations
 
@@ -27,53 +27,50 @@ from interwhen.journal._timeline_reader import retold
 _ROWS_KEPT = 20_000
 _FORMS_KEPT = 8
 _GROWING_KEPT = 4
-"""The most journals that stay read, for later requests: about a kilobyte of memory for each token."""
+"""Each journal that stays read takes about a kilobyte of memory for each token."""
 _MARKS_KEPT = 256
-"""How many ends of parts are kept, at which a follower can connect again without a second reading."""
+"""Ends of parts at which a follower can connect again without a second reading."""
 _FOUND = 3
 """How many refuted claims a row names at most."""
 _FOUND_CHARACTERS = 120
 
 
 class RunRow(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One run in the list. Its data come from its journal."""
+    """One run in the list, from its journal."""
 
     id: str
     """The id of the run in addresses, as :func:`run_id` makes it."""
     path: str
-    """The path of the journal."""
     written: float = 0.0
-    """When the journal was begun, in seconds since 1970; 0 if the journal cannot be read."""
+    """When the journal was begun, in seconds since 1970; 0 if it cannot be read."""
     model: str = ""
-    """The name of the model."""
     monitors: tuple[str, ...] = ()
-    """The names of the monitors."""
     status: str | None = None
-    """The status of the result; ``None`` if the run has not ended, or if the journal cannot be read."""
+    """``None`` if the run has not ended, or if the journal cannot be read."""
     label: str | None = None
-    """The label of the result, such as ``steps verified``; ``None`` as for ``status``."""
+    """Such as ``steps verified``; ``None`` as for ``status``."""
     scope: str | None = None
     """The scope of the certificate; ``None`` if the run is not verified."""
     tokens: int | None = None
     """All generated tokens: kept, discarded, of forks and offline; ``None`` as for ``status``."""
     discarded: int = 0
-    """The number of tokens that were cut, or came too late; 0 before the run has ended, as the next counts."""
+    """Tokens that were cut, or came too late; 0 before the run has ended, as the next counts."""
     remedies: int = 0
     """The number of remedies after which the run continued."""
     violations: int = 0
-    """The number of violations, also in text that was cut; for a redacted journal, of checks that refuted a claim."""
+    """Violations, also in text that was cut; for a redacted journal, checks that refuted a claim."""
     found: tuple[str, ...] = ()
     """The readable beginnings of the keys of the first violations, at most three; empty for a redacted journal."""
     seconds: float | None = None
-    """The total time of the run, in seconds; ``None`` as for ``status``."""
+    """In seconds; ``None`` as for ``status``."""
     size: int = 0
-    """The size of the journal in bytes; 0 if the journal cannot be read."""
+    """In bytes; 0 if the journal cannot be read."""
     error: str = ""
     """Why the journal cannot be read; empty if it can."""
 
 
 class JournalStat(NamedTuple):
-    """The size and the modification time of a file, which tell whether a cached row or form can be used."""
+    """Tells whether a cached row or form can be used."""
 
     size: int
     """In bytes."""

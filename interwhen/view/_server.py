@@ -1,4 +1,4 @@
-"""Serves the page on this machine alone. The path of its address begins with a secret word."""
+"""Serves the page on this machine alone, below a path that begins with a secret word."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _END_SECONDS = 2
 def local_app(
     folder: RunFolder, word: str, given: Sequence[str] = (), closing: Callable[[], bool] = lambda: False
 ) -> ASGIApp:
-    """Return the application that serves the page only below ``/WORD/``; it answers other paths with status 404.
+    """Return the application that serves the page only below ``/WORD/``; other paths have status 404.
 
-    *word* is a secret part of the address. Requests must also pass :func:`loopback_only`. *given* are the monitors that
-    the user named. *closing* returns true when the server is stopping.
+    *word* is secret. Requests must also pass :func:`loopback_only`. *given* are the monitors that the user named.
+    *closing* returns true when the server is stopping.
     """
     pages = PageServer(folder, loopback_only, verify=True, any_monitor=True, given=given, closing=closing).app()
     wanted = f"/{word}/".encode()
@@ -45,7 +45,7 @@ async def serve_pages(
 ) -> None:
     """Serve the runs in *folder* on *listener* below ``/WORD/`` until a signal (Ctrl-C) ends it.
 
-    *given* are the monitors that the user named. *ready* is called when the server accepts connections.
+    *ready* is called when the server accepts connections.
     """
     server: uvicorn.Server
     app = local_app(folder, word, given, closing=lambda: server.should_exit)

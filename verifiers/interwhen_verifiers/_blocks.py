@@ -22,9 +22,9 @@ class Block:
     code: str
     """The lines without the indentation of the fence, each with a line end."""
     starts: tuple[int, ...]
-    """The offset in the segment at which each line of the code starts."""
+    """The offset at which each line of the code starts."""
     end: int
-    """The offset in the segment at which the last line ends."""
+    """The offset at which the last line ends."""
 
 
 def read_block(text: str) -> Block | None:
@@ -48,7 +48,7 @@ def read_block(text: str) -> Block | None:
 def line_span(starts: tuple[int, ...], end: int, line: int) -> Span | None:
     """Return the span of line number *line* (from 1) of a claim; ``None`` where there is no such line.
 
-    *starts* are the offsets of the lines, and *end* is the offset at which the claim ends.
+    *starts* are the offsets of the lines, and *end* is that of the end of the claim.
     """
     if not 1 <= line <= len(starts):
         return None
@@ -63,7 +63,7 @@ class Source(Claim):
     code: str
     """The text, perhaps after the beginning of a function from the task. Empty if it is too long to be checked."""
     starts: tuple[int, ...]
-    """The offset of each line of ``code``, from the start of the claim; 0 for lines that come from the task."""
+    """The offset of each line of ``code`` in the claim; 0 for lines that come from the task."""
     earlier: tuple[str, ...] = ()
     """The last blocks before it that the verifier checks, at most 16, oldest first; empty if it is too long."""
     doubt: str = ""

@@ -1,4 +1,4 @@
-"""Shared parts of ``regex`` and ``terms``: the claim that a text matches no pattern of a list, or at least one."""
+"""Shared parts of ``regex`` and ``terms``: the claim that a text matches none, or at least one, of some patterns."""
 
 from __future__ import annotations
 
@@ -43,30 +43,29 @@ _TRIGGERS: dict[Scope, Trigger] = {
 _SHOWN = 80
 _LONGEST_KEY = 2_000
 _MOST_HERE = 100_000
-"""The most work on the event loop for one text: its length, times the number of patterns. More is done by the verifier.
+"""The most work on the event loop for one text: its length, times the number of patterns. More is done by the
+verifier.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PatternClaim(Claim):
-    """The claim that ``text`` matches none of ``patterns`` (``must`` is ``absent``) or at least one (``present``)."""
+    """``text`` matches none of ``patterns`` (``must`` is ``absent``) or at least one (``present``)."""
 
     text: str
-    """The text that is searched."""
     patterns: tuple[str, ...]
     """Regular expressions. Messages name each of them by the entry of ``names`` with the same index."""
     names: tuple[str, ...]
     must: Must
-    """``absent``: no pattern may match; ``present``: at least one must."""
     before: str = ""
-    """The end of the text before ``text``, to find a word that spans both. Empty: earlier text is not searched."""
+    """The end of the text before, to find a word that spans both. Empty: earlier text is not searched."""
 
 
 Occurs: TypeAlias = Callable[[str, str], bool]
 """A function of the end of the text before, and of a text. Tells whether a pattern may occur in the text, perhaps in
 disguise. It is quick, and false only if the verdict on the text is a pass."""
 Find: TypeAlias = Callable[[str, str], Place | None]
-"""A function of a pattern and a text. It returns the first match, or ``None``."""
+"""A function of a pattern and a text."""
 
 
 def search_by_re(pattern: str, text: str) -> Place | None:

@@ -1,4 +1,4 @@
-"""The last steps of a process before it executes the untrusted program. They drop its rights and set its limits."""
+"""The last steps of a process before it executes the untrusted program: it drops its rights and sets its limits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _FILE_ONLY = _EXECUTE | _WRITE | _READ | _TRUNCATE | _IOCTL
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 _MAKE_DEVICES = 1 << 6 | 1 << 11
 _FORBIDS_TRUNCATION = 3
-"""The first version of landlock that can forbid to empty a file with ``truncate``."""
+"""The first version of landlock that can forbid ``truncate``."""
 
 
 def version() -> int:
@@ -76,8 +76,6 @@ GUARANTEES = ("network", "files", "processes", "memory", "syscalls", "privileges
 
 
 class Enforced:
-    """Collects the mechanisms that enforce each guarantee, and the reasons why a mechanism does not."""
-
     def __init__(self) -> None:
         self._by: dict[str, list[str]] = {name: [] for name in GUARANTEES}
         self._why: dict[str, list[str]] = {name: [] for name in GUARANTEES}

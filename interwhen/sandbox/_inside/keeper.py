@@ -1,7 +1,6 @@
 """The keeper: the process in the sandbox that starts and watches the program, and ends the processes that it leaves.
 
-It makes the file system, the slowest part, once for several tasks. Each task has a process of its own, and finds only
-the files of the plan in its directory.
+It makes the file system, the slowest part, once for several tasks.
 """
 
 from __future__ import annotations
@@ -123,18 +122,16 @@ def _read(proc: int, path: str) -> bytes:
 
 
 _FIRST_LOOK, _LOOK_AGAIN = 0.01, 0.1
-"""The first and the longest time in seconds between two measurements of the memory of all processes."""
+"""In seconds: the first and the longest time between two measurements of memory."""
 _MOST_REFUSED = 100
 _FINAL = ("unavailable", "start")
-"""The kinds of answers after which no further task is started."""
 _ABORTED = ("limit", "aborted")
 
 
 class Keeper:
-    """Starts the tasks of *plan*, watches each one until it ends or must be ended, and reports how it ended.
+    """Starts the tasks of *plan* in the namespaces *entered*, and reports how each one ended.
 
-    *entered* are the namespaces of this process. When the other end of the pipe *control* closes while a task runs, the
-    keeper ends the task and starts no other.
+    When the other end of the pipe *control* closes while a task runs, the keeper ends the task and starts no other.
     """
 
     def __init__(self, plan: RunPlan, entered: Entered, control: int) -> None:

@@ -1,4 +1,4 @@
-"""Makes the file system of a program: read-only files that it needs, and a small writable directory in memory."""
+"""Makes the file system of a program: read-only files, and a small writable directory in memory."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ KINDS = {
 }
 NOBODY = 65534
 _UIDS_OF_OUR_OWN = 0x60000000
-"""The first user id that we use if there are enough: systems usually do not assign ids from here on to accounts."""
+"""Systems usually do not assign user ids from here on to accounts."""
 
 
 class Entered:
@@ -38,7 +38,7 @@ class Entered:
         self.failures = failures
         """The reasons why wanted namespaces are missing, by kind."""
         self.by = by
-        """``bubblewrap`` if it made the namespaces; empty if this code made them."""
+        """``bubblewrap``, or empty if this code made the namespaces."""
 
 
 def enter(without: frozenset[str], folder: str) -> Entered:

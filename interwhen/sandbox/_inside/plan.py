@@ -1,4 +1,4 @@
-"""The code that starts the launcher, the request to it, and its answer: plain values, encoded with ``marshal``."""
+"""The code that starts the launcher, the request to it, and its answer, as values for ``marshal``."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def boot(folder: str) -> str:
 
 
 class RunPlan(TypedDict):
-    """The request for one run of the sandbox: the program and its tasks, what it may read, and its limits."""
+    """The request for one run of the sandbox."""
 
     argv: list[str]
-    """The command that becomes the program. For Python code, it starts the interpreter with the runner."""
+    """For Python code, this is the interpreter with the runner."""
     environment: dict[str, str]
-    """The environment variables of the program. ``HOME`` and ``TMPDIR`` are added, unless they are in it."""
+    """``HOME`` and ``TMPDIR`` are added, unless they are in it."""
     stdin: bytes
     task: bytes | None
     """The input of the runner of Python code (descriptor 3); ``None`` for a command."""
@@ -32,12 +32,12 @@ class RunPlan(TypedDict):
     files: list[tuple[str, bytes]]
     """Names and contents of the files in the program's directory."""
     readable: list[tuple[str, str]]
-    """What the program may read: each path in the sandbox, and the real path on this machine that it shows."""
+    """Each path in the sandbox, and the real path on this machine that it shows."""
     folder: str
     """A directory on the host: the program's directory if there is no mount namespace, else not used."""
     seconds: float
     total_seconds: float
-    """The time limit for all tasks together; ``seconds`` is the limit for each task."""
+    """For all tasks together; ``seconds`` is the limit for each task."""
     cpu_seconds: float
     """The CPU time of each process. This and the following limits are those of ``Limits``."""
     memory_bytes: int
@@ -50,16 +50,15 @@ class RunPlan(TypedDict):
     required: list[str]
     """The guarantees without which no task is started."""
     without: list[str]
-    """The mechanisms that must not be used, to test a machine that lacks them."""
+    """Mechanisms not to use, to test a machine that lacks them."""
     outer: dict[str, int]
-    """With bubblewrap: the inode of each of our namespaces, by kind. The namespaces inside must differ. Empty without
-    bubblewrap."""
+    """With bubblewrap: the inode of each of our namespaces, by kind. The namespaces inside must differ. Else empty."""
     user: int
-    """With bubblewrap and without a user namespace: the user id that the program gets. If not, 0."""
+    """The user id that the program gets, with bubblewrap and without a user namespace; else 0."""
 
 
 class KeeperAnswer(TypedDict):
-    """How a task ended."""
+    """How a task ended. Times, memory and refused calls are those of the sandbox's ``Record``."""
 
     # `kind` is `exit`, `signal`, `deny` (a forbidden call), `limit`, `start` (the program could not be started) or
     # `unavailable` (a required guarantee is missing). `code` is the exit code or the number of the signal, else 0.
@@ -71,17 +70,12 @@ class KeeperAnswer(TypedDict):
     findings: list[tuple[str, list[str], str]]
     """For each guarantee: its name, the mechanisms that enforce it, and why it is missing if there are none."""
     refused: list[str]
-    """The names of forbidden system calls that failed without an end of the program: each once, at most 100."""
     seconds: float
-    """The time from the start of the task to its end."""
     cpu_seconds: float
-    """The CPU time of the program and the children it waited for."""
     peak_memory_bytes: int
-    """The peak memory of the largest of these processes."""
     full: str
     """``disk`` or ``files`` if the program's directory has no more room, as far as it is known; else empty."""
     value: bytes
-    """What the runner of Python code reported: a returned value or an exception, cut one byte after the limit of the
-    output."""
+    """A returned value or an exception from the runner, cut one byte after the limit of the output."""
     more: list[KeeperAnswer]
-    """The answers for the further tasks. Tasks that were not tried are left out."""
+    """Tasks that were not tried are left out."""

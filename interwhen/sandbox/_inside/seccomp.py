@@ -124,8 +124,6 @@ Instruction = tuple[int, int, int, int]
 
 
 class SyscallRule:
-    """A forbidden system call, and what happens to a program that makes it."""
-
     __slots__ = ("answer", "name")
 
     def __init__(self, name: str, answer: Answer) -> None:

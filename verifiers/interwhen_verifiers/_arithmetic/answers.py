@@ -1,7 +1,7 @@
-"""The reader of the answer: the last value that a text states as its answer, if the text states it plainly.
+"""Reads the last value that a text plainly states as its answer.
 
-The default is that a text states no answer. It does only if each of its words and signs is known, so that none of them
-can deny, doubt or change the value in a way that is not read.
+A text states an answer only if each of its words and signs is known, so that none of them can deny, doubt or change the
+value.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _CLOSING = words_of(
     "quotient total of to is equals equal gives it this that expression equation comes out our my a problem question "
     "are following original json reasoning explanation"
 )
-"""The words that may stand beside the answer and after it. They state a value, and change none."""
+"""Words that may stand beside the answer and after it."""
 _WORKING = _CLOSING | words_of(
     "calculate compute evaluate solve simplify find work state step steps by show number first second third next "
     "now let's let us me i as in with each can be written where which do doing use using here here's calculation "
@@ -35,12 +35,11 @@ _WORKING = _CLOSING | words_of(
     "combining substitute back values rewrite simplifying calculating evaluating going sure because since on for at "
     "begin given these them its will all"
 )
-"""The words that may stand in the working before the answer. No text of them doubts, denies or withdraws a value."""
+"""Words that may stand in the working before the answer."""
 _BINARY = words_of(
     "times plus minus multiplied divided added subtracted multiply divide add subtract mod modulo sum product xor "
     "difference quotient mal geteilt durch por más menos dividido entre fois moins divisé"
 )
-"""Words for an operation on two numbers."""
 _SIGNS = frozenset((*".,:;!|\"'`✓✔✅", "⇒", "→", "=>", "->", "<answer>", "</answer>"))
 _ENDS = frozenset((*".!,\"'`✓✔✅", "</answer>"))
 _BREAKS = frozenset(".;:!|")
@@ -59,7 +58,6 @@ _MARK = re.compile(
 _STATES = re.compile(r"(?:\b|_)answer\b[\s*_\"']{0,4}(?:is\b|=|:)|\\boxed|####|<answer>", re.IGNORECASE)
 """A mark, anywhere in a line, of the value after it as the answer."""
 _MATH = re.compile(r"(?<!\$)\$(?!\$)[^$]+\$(?![$0-9])")
-"""Mathematics between dollar signs."""
 _LABEL = re.compile(r"[\s#>*_]*+(?:step\s)?(?:([0-9]{1,2})[.):](?=[\s*]))?", re.IGNORECASE)
 """The marks and the number before an item of a list."""
 
@@ -78,35 +76,30 @@ class Stated(NamedTuple):
     """What the answer phase has stated up to a line."""
 
     value: Value | None = None
-    """The value that it has plainly given as the answer; ``None`` before that."""
+    """The value that it plainly gave as the answer; ``None`` before that."""
     known: frozenset[Value] = frozenset()
     """The numbers in its equations."""
     loose: frozenset[Value] = frozenset()
-    """Its other numbers. A text that gives an answer, and has a number that it does not use, may give two."""
+    """Its other numbers. A text with a number that it does not use may give two answers."""
     item: int = 0
     """The number of the last item of a list."""
     is_unclear: bool = False
-    """Whether it has a word or sign that is not known, or marks a value as the answer that is not its last value."""
+    """Whether it has an unknown word or sign, or marks a value as the answer that is not its last value."""
 
 
 class Reading(NamedTuple):
-    """What a line states as the answer."""
-
     stated: Stated
     """What the text states up to the end of the line."""
     given: Answer | None
-    """The value after the last equation that the line gives as the answer."""
+    """The value after the last equation, if the line gives it as the answer."""
     at: int | None
-    """The offset of the answer, the last value of the line, if the text up to here plainly states it and no other."""
+    """The offset of the answer, the last value of the line, if the text so far plainly states it and no other."""
     changes: bool = False
     """Whether the line comes after the answer, and may change it."""
 
 
 def read_line(text: str, tokens: list[Token], chains: Iterable[Chain], asked: Node, before: Stated) -> Reading:
-    """Read the line *text*, in normal form, with its *tokens* and equations (*chains*), after what *before* says.
-
-    *asked* is the computation whose value is the answer.
-    """
+    """Read the line *text* in normal form. *asked* is the computation whose value is the answer."""
     label = _LABEL.match(text)
     assert label is not None  # the pattern also matches an empty text
     if label[1] is None or int(label[1]) == before.item + 1:

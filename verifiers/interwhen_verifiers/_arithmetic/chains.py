@@ -1,4 +1,4 @@
-"""Finds chains of equations in tokens: where each starts and ends, and the doubts about it."""
+"""Finds chains of equations in tokens, and the doubts about them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ EQUALITIES = frozenset("=~")
 UNJUDGED = frozenset("!≡")
 """Relations that are read, and never judged."""
 _REFLEXIVE = frozenset("=~?≤≥")
-"""Relations that hold between a value and itself."""
 _LETTERS = {"word": "w", "num": "n", "open": "(", "close": ")", "cur": "$", "rel": "=", "break": "."}
 _BESIDE = re.compile(
     r"""w(?!\() | (?<=n)w                                   # a word, which is no function of what follows
@@ -33,7 +32,7 @@ _BESIDE = re.compile(
 _CELLS = re.compile(r"[0-9]++(?:[,;][0-9]++)++")
 _CELL = re.compile(r"[0-9]++|[,;]")
 MAX_SIDES = 64
-"""A chain has at most this many sides and one more. A longer chain is cut: the next one begins with its last side."""
+"""A longer chain is cut after this many sides and one more: the next one begins with its last side."""
 
 
 class Chain(NamedTuple):
@@ -337,7 +336,7 @@ class _Backwards:
     def _sign(self, before: int, at: int) -> int | None:
         """Return the index of the first operand, *at*, or of its minus sign; ``None`` if the text before is not clear.
 
-        *before* is the index of the first of the operators before the operand.
+        *before* is the index of the first operator before the operand.
         """
         sign, operand = self.tokens[before], self.tokens[at]
         if at - before > 1 or sign.text != "-":

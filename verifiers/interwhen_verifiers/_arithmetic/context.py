@@ -38,25 +38,23 @@ from interwhen_verifiers._arithmetic.vocabulary import (
 )
 
 REACH = 60
-"""A search for words covers about this many tokens. Words farther away say little, and a limit keeps time linear."""
+"""In tokens. Words farther away say little, and a limit keeps time linear."""
 
 
 _CAST = "the sentence around it casts doubt on it"
 _DENIED = "it may be denied"
 _TAKEN_BACK = "it may be taken back in what follows"
 BESIDE = frozenset(("a mark after it may be a unit", "a bracket follows", "it may be a factorial"))
-"""Doubts about the last side of a chain that come from a sign after it."""
+"""Doubts about a chain's last side that come from a sign after it."""
 DENIALS = frozenset((_CAST, _DENIED, _TAKEN_BACK))
 """Doubts by which the text may deny an equation that holds."""
 
 
 class Surroundings(NamedTuple):
-    """What the text around a chain tells about it."""
-
     doubt: str
     """Why the text may not assert the chain. Empty: no reason is known."""
     relation: Literal["=", "~", "?"]
-    """The meaning of an equality sign in the chain: equal, approximately equal, or either of the two."""
+    """What an equality sign means in the chain: equal, about equal, or either of the two."""
 
 
 _NEUTRAL = Surroundings("", "=")
@@ -94,7 +92,7 @@ def surroundings(tokens: list[Token], first: int, last: int) -> Surroundings:
 
 
 class _Reach(NamedTuple):
-    """The words of the clause and of the sentence around a chain. The starts and ends are indices of tokens."""
+    """The words of the clause and the sentence around a chain. The starts and ends are indices of tokens."""
 
     clause: set[str]
     sentence: set[str]

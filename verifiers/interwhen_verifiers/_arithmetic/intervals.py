@@ -19,7 +19,7 @@ from interwhen_verifiers._arithmetic.nodes import (
 )
 
 DENOMINATORS = (3, 6, 7, 9, 11, 12)
-"""Denominators of fractions that often have endless decimals. A number close to such a fraction may stand for it."""
+"""Denominators of fractions for which a number with decimals may stand."""
 
 
 class Interval(NamedTuple):

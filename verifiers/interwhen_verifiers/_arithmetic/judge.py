@@ -39,7 +39,7 @@ CONVERSIONS = frozenset(
         *(1024, 1440, 8760, 10_080, 86_400, 604_800, 1024**2, 10**9, 1024**3),
     )
 )
-"""Factors between units. If two values with units differ by such a factor, it may be a conversion, not a mistake."""
+"""Two values with units that differ by such a factor may be a conversion, not a mistake."""
 FLOATING = 10**9
 """A relative difference of at most one part in ``FLOATING`` may come from binary floating point."""
 
@@ -53,7 +53,7 @@ class Differs:
 
 @dataclass(frozen=True, slots=True)
 class Unclear:
-    """It is not clear whether the relation holds, or it is not judged; ``why`` gives the reason."""
+    """It is not clear whether the relation holds, or it is not judged."""
 
     why: str
 

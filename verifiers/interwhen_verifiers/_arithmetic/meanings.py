@@ -1,4 +1,4 @@
-"""Finds other meanings that an equation which does not hold may have: from its values, and from the text around it."""
+"""Finds other meanings of an equation that does not hold, from its values and the text around it."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _PLAIN = {
 
 
 def other_arithmetic(left: Node, right: Node, value: Value, other: Value, around: frozenset[Value]) -> str:
-    """Return why the sides, with the values *value* and *other*, may be equal in other arithmetic; empty if not.
+    """Return why the sides may be equal in other arithmetic; empty if not.
 
     *around* are the numbers of the text around the equation: one of them may be a modulus.
     """

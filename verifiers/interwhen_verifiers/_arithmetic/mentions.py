@@ -31,7 +31,7 @@ _IMPLIED: dict[str, Value] = {
 }
 """Words that give a number without naming it."""
 LEAST = 3
-"""The least value of a word that counts as a number: ``one`` and ``two`` are mostly articles."""
+"""Words for smaller numbers do not count: ``one`` and ``two`` are mostly articles."""
 _MAX_DIGITS = 40
 _NUMBER = re.compile(
     r"""(?=[\d.\\])(?:
@@ -66,8 +66,6 @@ _REACH = 24
 
 
 class Mention(NamedTuple):
-    """A number in a text."""
-
     start: int
     end: int
     values: tuple[Value, ...]

@@ -102,7 +102,7 @@ def locate(left: Side, right: Side, value: Value, text: str, *, leads: bool, exa
 
 
 def _replacement(left: Side, right: Side, value: Value, text: str, *, leads: bool) -> str | None:
-    """Return *value* as text that may replace the whole expression *right*; ``None`` if that is not safe.
+    """Return *value* as text that may replace the whole of *right*; ``None`` if that is not safe.
 
     *leads*: *left* is the first side of its chain. If it is then a plain number, either side may be the wrong one.
     """
@@ -114,7 +114,7 @@ def _replacement(left: Side, right: Side, value: Value, text: str, *, leads: boo
 
 
 def _percentage(left: Node, value: Value, number: Number) -> Value:
-    """Return the number that, written before a per cent sign, means *value*: ``value * 100``.
+    """Return the number that, written before a per cent sign, means *value*.
 
     If *left* holds no percentage, it may be in per cent itself. Then the nearer to *number* of ``value * 100`` and
     *value* is returned.

@@ -27,15 +27,15 @@ class Number(NamedTuple):
     start: int
     end: int
     loose: bool = False
-    """Whether it uses a notation other than the English one: a decimal comma, points between thousands, or lakhs."""
+    """Whether its notation is not English: a decimal comma, points between thousands, or lakhs."""
 
 
 class Group(NamedTuple):
-    """An expression in brackets. A LaTeX fraction, and a bracket with a percent sign after it, are groups, too."""
+    """An expression in brackets, a LaTeX fraction, or a bracket with a percent sign after it."""
 
     inner: Node
     opening: str = ""
-    """The opening bracket; empty for a LaTeX fraction and for the group with a percent sign."""
+    """Empty for a LaTeX fraction and for the group with a percent sign."""
 
 
 class Negative(NamedTuple):
@@ -46,8 +46,6 @@ class Negative(NamedTuple):
 
 
 class Binary(NamedTuple):
-    """An operator between two expressions."""
-
     # `sign` is its sign in normal form, such as `*` or `of`; empty for a multiplication without a sign.
 
     operator: Operator
@@ -60,7 +58,7 @@ Node: TypeAlias = Number | Group | Negative | Binary
 
 
 class NoValueError(ArithmeticError):
-    """The expression has no value within the limits, for example because of a division by zero or a large power."""
+    """The expression has no value within the limits, for example because of a division by zero."""
 
 
 def exact(node: Node) -> Value:

@@ -13,9 +13,8 @@ from interwhen_verifiers._arithmetic.vocabulary import FAMILY, NOT_UNITS, SCALES
 MAX_DEPTH = 40
 """Brackets and powers nested this deep are not read."""
 MAX_TOKENS = 300
-"""A side is not read if more than this many tokens are between its start and the last place where it may end."""
+"""A side is not read if more tokens than this are between its start and the last place where it may end."""
 MAX_UNIT_WORDS = 5
-"""A unit has at most this many words."""
 MAX_POWER_DIGITS = 8
 """The most characters of a superscript; a longer one is not read."""
 
@@ -43,11 +42,11 @@ _VARIABLES = frozenset(letter.lower() for letter in UNIT_LETTERS)
 
 
 class Side(NamedTuple):
-    """One side of an equation: its expression tree, its offsets, its units, and the doubt about its meaning."""
+    """One side of an equation."""
 
     node: Node
     start: int
-    """The offset of its start in the parsed text; ``end`` is the offset of its end."""
+    """The offset of its start in the parsed text; ``end`` likewise."""
     end: int
     first: int
     """The index of its first token; ``last`` is the index of the token after it."""
@@ -59,7 +58,7 @@ class Side(NamedTuple):
     remark: bool
     """Whether it holds words in brackets, or a bracket follows it."""
     doubt: str
-    """Why the text may mean something else than the tree. Empty: no reason is known."""
+    """Why the text may mean something else; empty: no reason is known."""
     bullet: str = ""
     """``-`` or ``*`` at the start of the text that may be a list marker, or ``.`` if ``1.5`` there may be item 1; else
     empty.
@@ -428,7 +427,7 @@ def _goes_on(tokens: list[Token], at: int, stop: int) -> bool:
 
 
 def doubt_of_unit(tokens: list[Token], at: int, *, unread: bool = False) -> str:
-    """Return why the word at *at*, which follows a value, may change it; an empty string if no reason is known.
+    """Return why the word at *at*, which follows a value, may change it; empty if no reason is known.
 
     *unread*: the expression continues after the word. Then a word glued to the number may be a variable: ``3fawn + 1``.
     """

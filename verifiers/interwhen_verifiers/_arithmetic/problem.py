@@ -1,4 +1,4 @@
-"""The computation that a prompt asks for, and the answers that a text gives to it."""
+"""Reads the computation that a prompt asks for."""
 
 from __future__ import annotations
 
@@ -27,9 +27,7 @@ from interwhen_verifiers._arithmetic.tokens import Token, tokenize
 from interwhen_verifiers._arithmetic.vocabulary import words_of
 
 MAX_QUESTION = 2000
-"""The most characters of a question that is searched for a computation, and of a prompt's end that is searched for
-false equations.
-"""
+"""The most characters of a question, and of a prompt's end, that are searched."""
 _ASKING = words_of(
     "calculate compute evaluate solve simplify find work out what what's is the value of result answer please give me "
     "state final to following arithmetic problem expression equation sum product quotient difference how much does "
@@ -57,8 +55,6 @@ _OPERATORS: dict[str, Operator] = {
 
 
 class Problem(NamedTuple):
-    """The computation that a prompt asks for, and the arithmetic (such as a modulus) that it announces."""
-
     node: Node | None
     """The computation that the question asks for; ``None`` if it may ask for anything else, or has no clear value."""
     setting: Setting
@@ -71,8 +67,7 @@ class Problem(NamedTuple):
 def read_problem(question: str, context: str, given: frozenset[Value] = frozenset()) -> Problem:
     """Read the computation that *question* asks for, and the arithmetic (such as a modulus) that *context* announces.
 
-    *question* is the last message of the user, and *context* the text of the task, or its end. *given*: the
-    values of the numbers in the prompt.
+    *question* is the last message of the user, and *context* the text of the task, or its end.
     """
     setting = setting_of(context, PLAIN)
     if "left to right" in context or "precedence" in context or _FIRST.match(question):
@@ -90,7 +85,7 @@ def _computation(question: str, context: str) -> Node | None:
 
 
 def _ordered(question: str, first: re.Pattern[str], step: re.Pattern[str], last: re.Pattern[str]) -> Node | None:
-    """Return the computation that *question* consists of, from left to right; ``None`` if *question* is anything else.
+    """Return the computation that *question* consists of, from left to right; ``None`` if it is anything else.
 
     *first* matches the first number, *step* each operation, and *last* the end of the question.
     """

@@ -1,4 +1,4 @@
-"""Reads an expression in other ways than the usual one, for example with another grouping or with a label before it."""
+"""Reads an expression in other ways than the usual one, for example with another grouping."""
 
 from __future__ import annotations
 

@@ -31,7 +31,6 @@ class _Part(NamedTuple):
     distance: int
     """How many tokens stand between the relation and the nearest number."""
     words: bool
-    """Whether it holds a word."""
     operates: bool
     """Whether it holds an operation in signs, or a token that is not understood."""
     begins: bool

@@ -1,4 +1,4 @@
-"""The arithmetic that a text announces: a modulus, a base, an operation that it defines, an order of operations."""
+"""The arithmetic that a text announces, such as a modulus, a base or an order of operations."""
 
 # ruff: noqa: RUF001 (signs that look alike are what this file is about)
 
@@ -23,7 +23,7 @@ from interwhen_verifiers._arithmetic.nodes import (
 )
 
 MOST = 16
-"""The most moduli, and the most bases, that are kept for a text."""
+"""The most moduli, and bases, that are kept for a text."""
 ANY = 0
 """Stands for a modulus that the text does not write as a number."""
 _MODULUS = re.compile(

@@ -13,7 +13,7 @@ from interwhen_verifiers._arithmetic import vocabulary
 Kind: TypeAlias = Literal[
     "num", "op", "open", "close", "rel", "cur", "pct", "word", "frac", "sup", "break", "math", "quote", "opaque"
 ]
-"""The kind of a token. An ``opaque`` token is text that the parser does not understand: no equation crosses it."""
+"""An ``opaque`` token is text that the parser does not understand: no equation crosses it."""
 
 
 class Token(NamedTuple):
@@ -120,7 +120,7 @@ _PLAIN_GROUPS: dict[str, tuple[Kind, dict[str, str]]] = {
     "quote": ("quote", _SAME),
     "break": ("break", _SAME),
 }
-"""For groups of the pattern: the kind of the token, and its text where this is not the matched text."""
+"""For groups of the pattern: the kind of the token, and its text where it is not the matched text."""
 _BEFORE_NUMBER = frozenset(" \t\n(+-*/$=<>,[{:")
 _AFTER_NOTE = frozenset(("", ".", ",", ";", ":"))
 _UNSETTLED = frozenset(("of", "^"))

@@ -1,4 +1,4 @@
-"""Finds the words that mark equations which the text does not assert: trials, quoted work and exercises."""
+"""Finds the words that mark equations which the text does not assert, such as trials and exercises."""
 
 # ruff: noqa: RUF001 (signs that look alike are what this file is about)
 
@@ -45,7 +45,7 @@ _OUTRIGHT = words_of(
 )
 """A line that begins with one of these may reject an equation on the line before."""
 _REFERRING = words_of("this that that's it it's which but still these both does is gives but actually equals makes sum")
-"""A line that begins with one of these refers to the line before, and may reject it by its other words or a number."""
+"""A line that begins with one of these may reject the line before by its other words or a number."""
 JOINS = ("+", *sorted(_OUTRIGHT | _REFERRING))
 """A line that begins with one of these is read together with the line before it."""
 _REJECTING = (

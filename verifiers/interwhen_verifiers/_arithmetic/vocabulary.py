@@ -12,13 +12,13 @@ def words_of(text: str) -> frozenset[str]:
 
 
 UNIT_LETTERS: Final = frozenset("mgLlhsNJWVK")
-"""Single letters that may be a unit after a number and a space. Other single letters, except a and I, are variables."""
+"""Single letters that may be a unit after a number and a space. Others, except a and I, are variables."""
 
 FUNCTIONS: Final = words_of(
     "sin cos tan cot sec csc log ln exp sqrt cbrt gcd lcm max min abs floor ceil mod choose sum product det arg "
     "average mean median factorial perm comb ncr npr lim round"
 )
-"""Names of functions. No equation is read across them."""
+"""No equation is read across these."""
 
 _SKIP = ("", "")
 LATEX: Final[dict[str, tuple[str, str]]] = {
@@ -193,7 +193,7 @@ _FACTORS: Final[tuple[tuple[tuple[str, int], ...], ...]] = (
     ),
 )
 SCALE_OF: Final[dict[str, dict[int, int]]] = {}
-"""The sizes of each unit, by the stem of the unit and the index of the table in ``_FACTORS``."""
+"""The sizes of each unit, by its stem and the index of the table in ``_FACTORS``."""
 for _table, _units in enumerate(_FACTORS):
     for _names, _size in _units:
         for _name in _names.split():
@@ -214,7 +214,7 @@ PREFIXED: Final = frozenset(
         ),
     )
 )
-"""The stems of units with a prefix, to which a result in the plain unit is often converted: ``8 * 125 = 1 kB``."""
+"""Stems of units with a prefix, into which a result in the plain unit is often converted: ``8 * 125 = 1 kB``."""
 
 UNIT_SUFFIXES: Final = words_of(
     "mm cm km kms ft yd mi mg kg kgs oz lb lbs ml tbsp tbs tsp sec secs min mins hr hrs mph kmh"
@@ -229,7 +229,7 @@ CASTING_DOUBT: Final = words_of(
     "hypothetically oops typo error erroneous erroneously clock slip "
     "slogan orwell orwell's synergy proverb joke jokes saturating overflow overflows unsigned semiring"
 )
-"""Words in the sentence of an equation which mean that the text may not assert the equation."""
+"""Words in the sentence of an equation that the text may therefore not assert."""
 
 NEGATING: Final = words_of("not never cannot can't isn't doesn't don't won't wouldn't aren't neither nor")
 """Words in the clause of an equation, or after it, that may deny the equation."""
@@ -260,8 +260,7 @@ REJECTED: Final = frozenset(["✗", "✘", "❌", "✖", "╳", "fails", "fail",
 """Words and signs after an equation that may reject it as a failed trial."""
 
 OTHER_SCRIPT: Final = "\u0400"
-"""The text of the token for a word with a letter from U+0400 on: mostly words in scripts other than Latin and
-Greek."""
+"""The text of the token for a word in most scripts other than Latin and Greek: with a letter from U+0400 on."""
 
 FOREIGN: Final = words_of(
     f"{OTHER_SCRIPT} "
@@ -270,7 +269,7 @@ FOREIGN: Final = words_of(
     "donc alors est sont une dans pas faux supposons égal fait les des mais "
     "quindi allora sono non della che falso oppure então não "
 )
-"""Words of other languages. The verifier does not understand a sentence that holds one."""
+"""The verifier does not understand a sentence that holds one of these words."""
 
 REFERRING: Final = words_of("this that it's but no nope which")
 """A sentence that begins with one of these may be about the equation before it."""
@@ -288,6 +287,4 @@ ADVERBS: Final = words_of("about approximately approx roughly around nearly almo
 """Words directly beside an equation, or after its relation sign, which mean that its values are approximate."""
 
 INEXACT: Final = words_of("about around nearly almost round rounds ceiling floor")
-"""Words in the sentence of an equation that may mean that its values are approximate, or something else: ``a round of
-golf``.
-"""
+"""Words in the sentence of an equation that may mean that its values are approximate, or not: ``a round of golf``."""

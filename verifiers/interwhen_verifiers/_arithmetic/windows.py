@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 _ENDS = re.compile(r"(?<=[^\W\d][)\]\"'*_])[.!?;] |(?<=[^\W\d]{2})[.!?;] ")
-"""The end of a sentence that ends in a word. After a number, a full stop may belong to the number or to a list."""
+"""The end of a sentence after a word: after a number, a full stop may belong to the number or to a list."""
 
 
 def windows(text: str, most: int) -> Iterator[tuple[int, int]]:

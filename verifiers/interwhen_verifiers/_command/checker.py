@@ -43,17 +43,17 @@ class Checker:
     """An external program that judges a file."""
 
     name: str
-    """Its name in messages and in the name of the monitor."""
+    """Used in messages and in the name of the monitor."""
     steps: tuple[tuple[str, ...], ...]
     """The commands. Each one runs if the one before succeeded, without a shell. ``{file}`` stands for the file."""
     languages: frozenset[str]
     """The languages of the code blocks that it judges, as the fences name them. Empty: it judges whole answers."""
     file: str = "main.txt"
-    """The name of the file that the judged text is written to."""
+    """The file that the judged text is written to."""
     pattern: re.Pattern[str] = LINES
     """Finds diagnostics, with the groups ``line``, ``message`` and perhaps ``column`` (and ``file``)."""
     own_pattern: str = ""
-    """A pattern that the user gave, used instead of ``pattern``; empty: none. It is matched in a separate process."""
+    """A pattern of the user, used instead of ``pattern`` and matched in a separate process; empty: none."""
     column_from: int = 1
     """The number of the first column."""
     refutes: frozenset[int] = frozenset((1,))
@@ -61,15 +61,14 @@ class Checker:
     except a crash with ``crash_refutes``.
     """
     needs_diagnostic: bool = True
-    """Whether an exit code in ``refutes`` is a violation only with a diagnostic that names a line of the file."""
+    """Whether a code in ``refutes`` is a violation only with a diagnostic that names a line of the file."""
     crash_refutes: bool = False
-    """Whether it is a violation if the last command, which runs the program, ends with a signal such as SIGSEGV."""
+    """Whether it is a violation if the last command, which runs the program, ends with a signal."""
     unclear: re.Pattern[str] = field(default_factory=lambda: re.compile(r"(?!)"))
-    """Matches messages about the machine, such as a missing library. They prove nothing about the file."""
+    """Matches messages about the machine, such as a missing library, which prove nothing about the file."""
     hint: str = ""
     """How to install it."""
     environment: tuple[tuple[str, str], ...] = ()
-    """The environment variables that it needs."""
     readable: tuple[str, ...] = ()
     """The paths that it reads besides the system's programs and libraries."""
     site: bool = False
@@ -170,7 +169,6 @@ PRESETS: dict[str, Checker] = {
         needs_diagnostic=False,
     ),
 }
-"""The checkers that are known by name."""
 
 
 def need_pattern(pattern: str) -> None:

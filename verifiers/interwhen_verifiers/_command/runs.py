@@ -1,4 +1,4 @@
-"""Runs the commands of a checker on a file, in a sandbox or unprotected. It uses no shell."""
+"""Runs the commands of a checker on a file, in a sandbox or unprotected, without a shell."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ def run(file, text, steps, more):
             break
     return [number, code]
 """
-"""The program that runs the steps in the sandbox, and returns the index and the exit code of the last one."""
+"""Runs the steps in the sandbox, and returns the index and the exit code of the last one."""
 _KEPT = ("PATH", "LANG", "HOME", "ELAN_HOME", "SYSTEMROOT")
 _CLOSING = 2.0
 _SUPERVISED = supervisor.is_possible()
-"""Whether a supervisor starts the command, and kills all of its processes. If not, its process group is killed."""
+"""Whether a supervisor kills all processes of the command. If not, its process group is killed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """How the commands of a checker ended: the exit code and the output of the last one."""
+    """How the commands of a checker ended."""
 
     step: int = 0
     """The index of the last command, also if it could not be started; 0 if it is not known."""
@@ -60,13 +60,11 @@ class Ran:
     output: str = ""
     """What the last command printed; in the sandbox, what all commands printed."""
     trouble: str = ""
-    """Why there is no usable result, for example because a command did not finish; else empty, also for a missing
-    command.
-    """
+    """Why there is no usable result, such as a command that did not finish; empty, too, for a missing command."""
     missing: bool = False
     """Whether the last command is not installed; in the sandbox, whether it could not be started."""
     diagnostics: tuple[Diagnostic, ...] | None = None
-    """The diagnostics in the output, if :func:`read_apart` has searched for them, else ``None``."""
+    """``None`` if :func:`read_apart` has not searched for them."""
 
 
 async def run_inside(checker: Checker, text: bytes, *, seconds: float, readable: tuple[str, ...]) -> Ran:

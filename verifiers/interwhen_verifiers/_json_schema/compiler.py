@@ -20,7 +20,7 @@ _KINDS: Mapping[str, tuple[Kind, ...]] = {
 }
 ALL_KINDS: frozenset[Kind] = frozenset(("object", "array", "string", "number", "boolean", "null"))
 _OLD = ("draft-03", "draft-04")
-"""Drafts in which keywords have other meanings. With them, incomplete documents are judged by their syntax only."""
+"""In these drafts keywords have other meanings, so incomplete documents are judged by their syntax only."""
 _REF_ALONE = ("draft-06", "draft-07")
 """Drafts in which the keywords beside a ``$ref`` have no effect."""
 _NEW_WORDS = frozenset(("prefixItems",))
@@ -28,7 +28,7 @@ _NEW_WORDS = frozenset(("prefixItems",))
 _DEEPEST = 40
 """The deepest nesting of references and combinations that is followed."""
 _WIDEST = 400
-"""The most schemas for one value. With more, the value is judged only with the complete document."""
+"""With more schemas for one value, it is judged only with the complete document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +53,14 @@ class Node(NamedTuple):
     leaves: tuple[Leaf, ...]
     groups: tuple[tuple[Node | None, ...], ...] = ()
     mirrored: int = 0
-    """The number of groups, counted from the last, that correspond to the groups of the surrounding value."""
+    """How many of the last groups correspond to the groups of the surrounding value."""
 
 
 ANYTHING = Node(())
-"""No constraint."""
 
 
 class Compiler:
-    """Turns schemas into nodes. Nodes leave out many keywords, which are judged with the complete document."""
+    """Turns schemas into nodes, without many keywords, which are judged with the complete document."""
 
     # `judges_prefixes` tells whether the draft of the root schema allows judging an incomplete document.
 

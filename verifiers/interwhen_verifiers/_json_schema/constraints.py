@@ -13,7 +13,7 @@ from typing import Any, TypeGuard
 from interwhen_verifiers._json_schema.compiler import Compiler, Kind, Leaf, Node, kind_of, objects_in
 
 Test = Callable[[Leaf], str]
-"""A function that returns why a leaf fails, or an empty string where it does not fail."""
+"""Returns why a leaf fails, or an empty string."""
 _SHOWN = 80
 _LARGEST = 2_000
 """The most schemas that are followed for one value."""
@@ -33,7 +33,7 @@ class Refutation:
 def apply(node: Node, test: Test, told: Refutation) -> Node | None:
     """Return *node* without the members that fail *test*; ``None`` if *node* itself fails.
 
-    *test* returns why a leaf fails, or an empty text. If *node* fails, the reasons are added to *told*.
+    If *node* fails, the reasons are added to *told*.
     """
     for leaf in node.leaves:
         if why := test(leaf):

@@ -21,11 +21,10 @@ _ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r"
 _HEX = frozenset("0123456789abcdefABCDEF")
 _WORDS = {"t": "true", "f": "false", "n": "null"}
 _KEPT = 300
-"""The least number of characters that are kept from a string, for comparison with allowed values."""
+"""At least so many characters of a string are kept, for comparison with allowed values."""
 _DIGITS = 400
 """A document is not followed any further after a number with more characters."""
 _REMEMBERED = 2_000
-"""The most results that a reader remembers."""
 _OF_STRINGS = ("maxLength", "minLength", "enum", "const")
 """The keywords, except ``pattern``, that may refute a string."""
 _DEEPEST = 64
@@ -47,7 +46,6 @@ class Frame(NamedTuple):
 
     kind: Literal["object", "array"]
     node: Node
-    """The constraints of the object or array."""
     begun: int = 0
     """How many entries have begun."""
     seen: int = 0
@@ -55,7 +53,7 @@ class Frame(NamedTuple):
 
 
 class Wrong(NamedTuple):
-    """An error: the reason why no valid document begins like this, and the range of the wrong part."""
+    """Why no valid document begins like this, and the range of the wrong part."""
 
     why: str
     start: int
@@ -77,11 +75,9 @@ class State(NamedTuple):
     """The state of the reader between two characters."""
 
     mode: Mode = "value"
-    """What the reader expects next, or is reading."""
     stack: tuple[Any, ...] | None = None
     """The innermost frame, and the stack around it."""
     depth: int = 0
-    """How many objects and arrays have begun and have not ended."""
     node: Node = ANYTHING
     """The constraints of the value that comes next or is being read."""
     text: str = ""
@@ -102,7 +98,7 @@ class Reader:
         self._root = self._compiler.node(schema) if self._compiler.judges_prefixes else Node(())
         self._bits = {name: 1 << at for at, name in enumerate(sorted(constraints.names_in(schema)))}
         self.kept = max((_KEPT, *map(len, self._bits)))
-        """How many characters of a string are kept: enough to know each key that the schema names."""
+        """Enough characters of a string to know each key that the schema names."""
         parts = list(parts_of(schema))
         self.words = frozenset(word for part in parts if isinstance(part, Mapping) for word in part)
         """The keywords that the schema uses, among other names."""
@@ -139,10 +135,7 @@ class Reader:
         return self.remembered(node, "item", which, lambda: self._inner(node, constraints.of_item(which)))
 
     def property(self, node: Node, name: str | None) -> Node:
-        """Return the constraints of the property *name* of the object that *node* constrains.
-
-        *name* is ``None`` if the name was too long to be kept.
-        """
+        """Return the constraints of a property. *name* is ``None`` if the name was too long to be kept."""
         which = 0 if name is None else name
         return self.remembered(node, "property", which, lambda: self._inner(node, constraints.of_property(name)))
 
@@ -156,7 +149,7 @@ class _Stop(Exception):
 
 
 class _Step:
-    """Reads one piece of text, which follows *state*, and judges it by the schema of *reader*."""
+    """Reads one piece of text after *state*, and judges it by the schema of *reader*."""
 
     # Call `run` once, before `state` and `at`, the number of characters that were read.
 

@@ -140,7 +140,7 @@ def _fetched(address: str) -> Any:
 
 
 _DEEPEST = 64
-"""Where the stack is too small for a document of at most this depth, the schema is said to refer to itself."""
+"""If the stack is too small for a document up to this depth, the schema is said to refer to itself."""
 _LARGEST = 1_000_000
 """A longer document is not judged."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
@@ -214,7 +214,7 @@ _APART = "the schema holds a pattern that is matched in a worker process only"
 
 @functools.lru_cache(maxsize=64)
 def _built(text: str) -> Any:
-    """Return the library's validator for a schema, with our functions for some keywords.
+    """Return the library's validator, with our functions for some keywords.
 
     *text* is a JSON array: the schema, and a map from addresses to the schemas that it refers to.
     """

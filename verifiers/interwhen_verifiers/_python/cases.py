@@ -45,8 +45,8 @@ _MODULES = frozenset(
 _WRAPPERS = frozenset(
     ("list", "set", "tuple", "dict", "sorted", "len", "str", "frozenset", "sum", "max", "min", "repr", "type")
 )
-"""Functions that turn the result of a call into a value. Directly around a call of the code, the sandbox evaluates
-them.
+"""Functions that turn the result of a call into a value. The sandbox evaluates them directly around a call of the
+code.
 """
 
 
@@ -60,7 +60,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One test, taken apart: the questions that the sandbox answers, and the condition on their answers."""
+    """One test, taken apart."""
 
     shown: str
     """The tested expression."""
@@ -68,7 +68,7 @@ class Case:
     test: ast.expr
     """The condition on the values ``_v0``, ``_v1`` ... of the questions."""
     relation: str
-    """The operator of a test that compares a call with an expected value, such as ``Eq``; empty for any other test."""
+    """The operator of a test that compares a call with an expected value, such as ``Eq``; else empty."""
     outside: str
     """The statements that the comparison needs."""
     in_order: tuple[Question, ...] = ()
@@ -77,7 +77,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Cases:
-    """The tests of one program, and a count of what cannot be taken apart."""
+    """The tests of one program."""
 
     cases: tuple[Case, ...] = ()
     unreached: int = 0
@@ -150,11 +150,8 @@ class Reader:
     """The variables that the program sets outside of functions, and in the functions that are being read."""
     cases: list[Case] = field(default_factory=list)
     unreached: int = 0
-    """How many asserts cannot be taken apart; a loop over unknown items, for example, counts as one."""
     _before: list[Step] = field(default_factory=list)
-    """The statements so far that a later test may need."""
     _functions: dict[str, ast.FunctionDef] = field(default_factory=dict)
-    """The functions of the program, by name."""
     _asserting: set[str] = field(default_factory=set)
     """The names of functions of the tests that assert something, or that call such a function."""
     _steps: int = 0
@@ -387,14 +384,14 @@ class Reader:
 
 
 class _Inside(ast.NodeTransformer):
-    """Replaces the parts of a test that the sandbox must evaluate by the names ``_v0``, ``_v1`` ..."""
+    """Replaces what the sandbox must evaluate by the names ``_v0``, ``_v1`` ..."""
 
     def __init__(self, names: frozenset[str], made: frozenset[str]) -> None:
         self._names = names
         self._made = made
         self.questions: list[ast.expr] = []
         self.impossible = False
-        """Whether a comprehension or a lambda uses the code. Such a test cannot be taken apart."""
+        """Whether a comprehension or a lambda uses the code, so that the test cannot be taken apart."""
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         if isinstance(node, ast.expr) and self._goes_in(node):

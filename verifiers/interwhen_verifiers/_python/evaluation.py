@@ -1,4 +1,4 @@
-"""Runs tests: asks the sandbox for values of the code, and compares them where the code does not run."""
+"""Asks the sandbox for values of the code, and compares them where the code does not run."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ test, held or raised.
 _HARNESS = Path(__file__).with_name("harness.py").read_text(encoding="utf-8")
 _MOST_CALLS = 100
 _COUNTS = ("asserts", "examples", "of_task", "unclear", "unreached")
-"""The names of counts of tests. ``of_task`` counts the tests that hold and come from the task, not from the code."""
+"""``of_task`` counts the tests that hold and come from the task, not from the code."""
 _BINDS = re.compile(
     r"^[ \t]*(?:(?:async[ \t]+)?def[ \t]+(\w+)|class[ \t]+(\w+)|(\w+)[ \t]*(?::[^=\n]{1,80})?=(?!=)"
     r"|(?:from[ \t]+[\w.]+[ \t]+)?import[ \t]+([^\n]{1,300}))",
@@ -166,7 +166,7 @@ class Tests:
     """The tests of one block, each with its questions."""
 
     programs: tuple[tuple[frozenset[str], Cases], ...] = ()
-    """For each program of tests, the names that it takes from elsewhere, and its cases."""
+    """The names that each program of tests takes from elsewhere, and its cases."""
     examples: tuple[Example, ...] = ()
 
     def questions(self) -> list[Question]:
@@ -235,7 +235,7 @@ def _lacking(free: frozenset[str]) -> frozenset[str]:
 
 
 class _Asking:
-    """Evaluates questions with the code of one block, each question in a fresh process, and caches the answers."""
+    """Evaluates questions with the code of one block, each in a fresh process, and caches the answers."""
 
     def __init__(self, sandbox: ProcessSandbox, limits: Limits, code: str, earlier: tuple[str, ...]) -> None:
         self._sandbox = sandbox
@@ -330,15 +330,14 @@ class _Found:
     """What the comparison of a block's tests with their answers found."""
 
     first: Told | Outcome | None = None
-    """The report on the first test found that fails or has no value."""
+    """The report on the first test that fails or has no value."""
     failed: Case | Example | None = None
     """The test that ``first`` reports on, if its call has a wrong value or raises."""
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_COUNTS, 0))
-    """How many tests of each kind in ``_COUNTS`` were found so far."""
     waiting: list[tuple[Case, Call, list[Any]]] = field(default_factory=list)
-    """The tests that need code of their own to compare values: each with its call of the sandbox, and the values."""
+    """Tests that need code of their own to compare values, each with its call of the sandbox and the values."""
     own: set[int] = field(default_factory=set)
-    """The ids of those tests in ``waiting`` with a value that has operators of the code."""
+    """The ids of the tests in ``waiting`` with a value that has operators of the code."""
 
     def note(self, test: Case | Example) -> None:
         if isinstance(self.first, dict) and self.first["kind"] == "failed":
