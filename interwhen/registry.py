@@ -738,8 +738,6 @@ def _needs_consent(name: str, why: str) -> PluginError:
     return PluginError(name, f"{CONSENT}; {why}")
 
 
-# Monitors of the prompt, in the same forms.
-
 PromptMonitorSpec: TypeAlias = str | Mapping[str, Any] | PromptMonitor
 """``"secrets:action=rewrite"``, ``{"name": "secrets", "action": "rewrite"}``, or a monitor."""
 

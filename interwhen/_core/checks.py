@@ -269,8 +269,6 @@ class CheckTable:
         self.use_codes((*codes, *[""] * (len(monitors) - len(codes))))
         self._next = 0
 
-    # ------------------------------------------------------------------ what the machine and the gates ask
-
     @property
     def awaited(self) -> bool:
         return any(job.refs is None or job.refs for job in self.jobs.values())
@@ -294,8 +292,6 @@ class CheckTable:
     def mentions(self, monitor: int) -> list[Mention]:
         all_mentions = [each for mentions in self._segments[monitor].mentions.values() for each in mentions]
         return sorted(all_mentions, key=lambda each: each.span)
-
-    # ------------------------------------------------------------------ from segments to orders
 
     def open(self, dues: Iterable[Due]) -> tuple[list[Order], list[Job]]:
         # The caller passes the jobs to `skip`, but only after all segments of the same text are open, because the run
@@ -363,8 +359,6 @@ class CheckTable:
         self.changed = True
         for segments in self._segments:
             segments.forgive(span)
-
-    # ------------------------------------------------------------------ ends of jobs
 
     def skip(self, job: Job) -> None:
         if job.home.torn is not None:
@@ -466,8 +460,6 @@ class CheckTable:
                 orders.append(Drop(job.number))
                 self._record_extraction(job, Cancelled("the model ended first"), 0.0)
         return orders
-
-    # ------------------------------------------------------------------ inside
 
     def _may_precede(self, start: int, job: Job) -> bool:
         if job.refs is None:

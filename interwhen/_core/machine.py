@@ -74,7 +74,7 @@ LONGEST_PAUSE = 2.0
 class RemedyPace(msgspec.Struct):
     """Counts the remedies in a row without progress, and computes the pauses (in seconds) after them."""
 
-    # A remedy makes progress if it cuts the trace at a greater offset than all remedies before it.
+    # A cut farther on than all before is progress: the model has got past the earlier violations.
 
     _farthest: int = -1
     _in_vain: int = 0
@@ -409,8 +409,6 @@ class Core:
         runs = () if self._was_shown else self.transcript.runs(0, self.released)
         return self._was_shown or any(run.call is None and not run.refused and run.text.strip() for run in runs)
 
-    # ------------------------------------------------------------------ facts
-
     def begin(self) -> list[Order]:
         return [Open((), 0, 0)]
 
@@ -636,8 +634,6 @@ class Core:
         else:
             self._end("abstained", reason)
 
-    # ------------------------------------------------------------------ segments, claims, checks
-
     def _due(self, dues: Iterable[Due]) -> None:
         # `skipped` are extractions that must not start, such as forks beyond the budget. They end in `_skip`, which may
         # end the run.
@@ -668,8 +664,6 @@ class Core:
         if number in self.checks.jobs:  # if not, the text was cut
             self._orders.extend(self.checks.settled(number, outcome, seconds))
             self._after_settling()
-
-    # ------------------------------------------------------------------ interrupts
 
     def _stop_if_violated(self) -> None:
         # The decision waits for open checks of earlier text, which may find an earlier violation.
@@ -913,8 +907,6 @@ class Core:
         violations = self.violations
         pieces = self.transcript.pieces()
         self._orders.append(Open(pieces, standing, violations.remedies, after, room, violations.resamples))
-
-    # ------------------------------------------------------------------ the reader's side and the end
 
     def _release(self) -> None:
         # Text with a violation is not shown, and neither is text that a new turn may replace.

@@ -44,9 +44,6 @@ class ToolOffer(msgspec.Struct, frozen=True):
 NO_OFFER = ToolOffer()
 
 
-# Facts.
-
-
 class Opened(msgspec.Struct, frozen=True, tag=True, gc=False, omit_defaults=True):
     """The model accepted the last request. ``resume`` is ``None`` if there was no text to continue."""
 
@@ -141,9 +138,6 @@ class SwitchedOff(msgspec.Struct, frozen=True, tag=True, gc=False):
 
 Rare: TypeAlias = Opened | Ended | Broken | Extracted | Settled | OutOfTime | Idle | Abandoned | Resumed | SwitchedOff
 Fact: TypeAlias = Chunk | Rare
-
-
-# Orders.
 
 
 class Open(msgspec.Struct, frozen=True, gc=False):

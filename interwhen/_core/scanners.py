@@ -486,8 +486,6 @@ class MarkerScanner(Scanner):
         self.hot = True
 
 
-# A scanner for the fenced code blocks of Markdown.
-
 _OPENING = re.compile(r"[ \t]*(`{3,}(?=[^`]*$)|~{3,})")
 _REACH = 200
 """The longest line, in characters, that can be a fence. A fence with its language name is shorter."""

@@ -103,7 +103,7 @@ def offer_for(monitors: Sequence[Monitor], prompt: Prompt, extra: Mapping[str, o
 
 
 def _call_scanner(trigger: ToolCalls, offer: ToolOffer) -> Scanner:
-    from interwhen._core.written_calls import CallScanner  # many patterns, which few runs need
+    from interwhen._core.written_calls import CallScanner  # its patterns would slow `import interwhen`
 
     return CallScanner(trigger, offer)
 

@@ -168,9 +168,6 @@ def premise_start(starts: Sequence[int], premises: Sequence[Span], number: int) 
     return next((start for start in reversed(starts) if start <= places[number]), None)
 
 
-# A claim in its segment.
-
-
 class Ref(msgspec.Struct, eq=False):
     """A reference to one claim of one monitor, with the segment in which it was found."""
 
@@ -471,8 +468,6 @@ class Violations:
             first[number] = min(start, first.get(number, start))
         return first
 
-    # ------------------------------------------------------------------ what feedback in the trace answers
-
     def is_answered(self, ref: Ref) -> bool:
         # Tell whether feedback in the trace already answers the text of the claim `ref`. For a gating monitor only its
         # own feedback counts.
@@ -515,8 +510,6 @@ class Violations:
 
     def _is_reasoning(self, span: Span) -> bool:
         return self._transcript.phase_at(span.start) == "reasoning"
-
-    # ------------------------------------------------------------------ what is done
 
     def answered(self) -> list[Span]:
         return [span for span, _ in self._answered]
@@ -793,8 +786,6 @@ class Violations:
             self._answered.pop()
         self._trouble.cut(to)
         self._candidates = [candidate for candidate in self._candidates if candidate.ref.segment.span.end <= to]
-
-    # ------------------------------------------------------------------ what is recorded
 
     def note(self, record: ViolationRecord) -> None:
         self._noted[record.monitor, record.key, record.span] = record

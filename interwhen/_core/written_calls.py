@@ -193,9 +193,6 @@ class _Reading:
         return text if isinstance(value, str) and not kind else value
 
 
-# JSON
-
-
 def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     try:
         return unique(pairs)
@@ -260,9 +257,6 @@ def _json_call(reading: _Reading, name: str, entry: Mapping[str, Any]) -> ToolCa
     if not isinstance(arguments, dict):
         raise Unreadable(f"the arguments of {name!r:.80} are not a JSON object")
     return reading.call(name, arguments)
-
-
-# Formats with tags
 
 
 def _marked(reading: _Reading, text: str) -> Iterator[ToolCall]:
@@ -417,9 +411,6 @@ def _llama(reading: _Reading, body: str) -> Iterator[ToolCall]:
         yield from _code_calls(reading, body, interpreter=True)
 
 
-# Python
-
-
 def _parse(text: str) -> ast.Module:
     if len(text) > LONGEST_CODE:
         raise Unreadable(f"code of more than {LONGEST_CODE:,} characters is not read")
@@ -565,9 +556,6 @@ def _bound(node: ast.AST) -> Sequence[str]:
             return (node.rest,) if node.rest else ()
         case _:
             return ()
-
-
-# ReAct
 
 
 def _react(reading: _Reading, body: str) -> Iterator[ToolCall]:
@@ -1020,8 +1008,6 @@ class CallScanner(Scanner):
         self.pos = transcript.length
         self._text = ""
 
-    # ------------------------------------------------------------------ where a call begins
-
     def _find(self, transcript: Transcript, *, last: bool) -> bool:
         """Find the next text that begins a call, store it, and return whether there is one."""
         search, text, base = self._search, self._text, self._base
@@ -1082,8 +1068,6 @@ class CallScanner(Scanner):
             known = _Quoting(first, first)
         self._quoting = known = known.after(transcript.slice(known.at, at))
         return known.in_block or known.ticks % 2 == 1
-
-    # ------------------------------------------------------------------ where it ends
 
     def _end(self, transcript: Transcript, *, last: bool) -> int | None:
         # `last`: no more text will come. If the text turns out not to be a call, return the start of its opening, with

@@ -350,9 +350,6 @@ class Jobs:
         self._tell(Settled(order.job, outcome, seconds, queued, note.worker))
 
 
-# The performer of the orders.
-
-
 class Performer:
     """Passes facts to the core with *step*, and performs the core's orders with the model and the jobs."""
 

@@ -67,8 +67,6 @@ def _is_of_loop(frame: FrameType) -> bool:
     return name in _WAITS_IN or (name == "events.py" and frame.f_code.co_name == "_run")  # asyncio's Handle
 
 
-# Read the frames of a running loop from another thread.
-
 # Before 3.12, CPython clears a frame while it is still the current frame. If another thread reads the current frame at
 # that moment, it gets an invalid frame object: reading it returns garbage or crashes the process.
 SEES_FUNCTIONS = sys.version_info >= (3, 12)

@@ -298,8 +298,6 @@ class Watcher:
             case function:
                 return function
 
-    # ------------------------------------------------------------------ preparing
-
     async def prepare(self, task: Task) -> list[Fact]:
         # Returns the facts of the segments that waited for `prepare`. If it fails or is late, every extraction ends
         # with its error; if it returns `None`, with no claims.
@@ -364,8 +362,6 @@ class Watcher:
                 self._extract = (lambda reply, segment: read(reply, segment, *more)) if more else read
             case _:
                 self._extract = (lambda segment: extractor(segment, *more)) if more else extractor
-
-    # ------------------------------------------------------------------ extracting
 
     def hold(self, order: Extract) -> None:
         self._waiting[order.job] = order

@@ -76,9 +76,6 @@ class Wakeup:
         await self._event.wait()
 
 
-# The options of a run, and helpers for its start.
-
-
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The options of a run, with everything loaded. :func:`interwhen.run` documents them."""
 
@@ -329,8 +326,6 @@ class Run:
         self.observation: Observation | None = None
         """Gets the result; ``None`` if this run is a part of a call that is observed as a whole."""
 
-    # ------------------------------------------------------------------ the reader's side
-
     async def __aenter__(self) -> Self:
         if self._entered:
             raise UsageError(
@@ -557,8 +552,6 @@ class Run:
         if self.when_switched_off is not None:
             self.when_switched_off()
 
-    # ------------------------------------------------------------------ beginning and end
-
     def _begin(
         self,
         past: RebuiltRun | None,
@@ -718,8 +711,6 @@ class Run:
         if self._unsealed is not None:  # another task may have published it during the wait
             self._unsealed = None
             self._conclude(result)
-
-    # ------------------------------------------------------------------ waiting
 
     async def _advance(self) -> None:
         upstream = self._upstream

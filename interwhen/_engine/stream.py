@@ -437,8 +437,6 @@ class ModelReader:
         self.close_latency.extend(close_latency)
         self.ended_at = ended_at
 
-    # ------------------------------------------------------------------ waiting for the model
-
     async def receive(self, stream: Stream) -> None:
         meter = self._meter
         if meter.waiting:
@@ -568,8 +566,6 @@ class ModelReader:
         else:
             self._tell(Opened(self._mode, "the model states this mode", seconds=seconds))
 
-    # ------------------------------------------------------------------ closing and failing
-
     def close(self) -> None:
         decided_at = self._meter.stopped()
         self.wanted = None
@@ -615,8 +611,6 @@ class ModelReader:
         log_warning("stream.broken", error=type(error).__name__, retryable=retryable, **named)
         keeps = is_resume and not self.delivers_at_end and self._core.has_shown
         self._tell(Broken(str(error), retryable, seconds, again=again, keeps_text=keeps, status=status))
-
-    # ------------------------------------------------------------------ counting, closing, sampling
 
     def _foresee(self, chunks: Sequence[Chunk]) -> None:
         # Count the tokens of all `chunks`, and store their `usage`, because the run may end at any of them.

@@ -84,9 +84,6 @@ def _differences(ours: Result, theirs: Result) -> tuple[str, ...]:
     return tuple(name for name in names if getattr(ours, name) != getattr(theirs, name))
 
 
-# Checking the recorded text of a model with other monitors.
-
-
 async def recheck(
     path: str | os.PathLike[str], monitors: Iterable[MonitorSpec], *, on_progress: OnProgress | None = None
 ) -> Recheck:
@@ -119,9 +116,6 @@ async def recheck(
             findings.append(RecheckFinding(number, violation, violation.monitor in acting))
         unproven = tuple(check for check in result.checks if not passed(check.outcome) and not refuted(check.outcome))
     return Recheck(journaled, tuple(trace.text for trace in traces), tuple(findings), unproven)
-
-
-# ---------------------------------------------------------------------- the recorded checks
 
 
 class RepeatedCheck(msgspec.Struct, frozen=True):
@@ -324,9 +318,6 @@ def _repeated(check: CheckRecord, now: CheckRecord | None, absent: str, *, is_an
 def _scope_of(check: CheckRecord) -> Scope | None:
     outcome = check.outcome
     return outcome.verdict.scope if isinstance(outcome, Judged) and isinstance(outcome.verdict, Pass) else None
-
-
-# ---------------------------------------------------------------------- the recorded text
 
 
 class _RecordedTrace:

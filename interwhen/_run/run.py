@@ -268,9 +268,6 @@ def run_sync(
     return SyncRun(run(model, prompt, **options), uvloop=uvloop)
 
 
-# Resuming a run from its journal after its process ended.
-
-
 def resume(
     journal: str | os.PathLike[str] | Journal,
     *,

@@ -231,8 +231,6 @@ class Claim:
     remedy :class:`~interwhen.Auto` may cut the trace back to them."""
 
 
-# The text of the model in records and feedback.
-
 QUOTE_LIMIT = 200
 """The largest number of characters of one quote in feedback, and of a repair."""
 

@@ -109,8 +109,6 @@ class Skipped(msgspec.Struct, frozen=True, tag=True, gc=False):
 Outcome: TypeAlias = Judged | Errored | TimedOut | Cancelled | Skipped
 
 
-# The policy for checks that end without a verdict.
-
 Ending = Literal["open", "closed"]
 """What follows a check that proved nothing. ``open``: the text may be shown, and if the monitor is required, the result
 is unverified. ``closed``: the text is held back or retracted, and usually the run ends as ``abstained``. A monitor that

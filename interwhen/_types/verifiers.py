@@ -210,8 +210,6 @@ def note_cluster_away(why: str) -> None:
         note.cluster_away = why
 
 
-# The functions that a check calls.
-
 __all__ = ["on_cancel", "time_left"]
 
 

@@ -71,8 +71,6 @@ def _draw_series(axes: Any, series: Series) -> None:
     )
 
 
-# Charts as SVG, without matplotlib, for HTML pages.
-
 _WIDTH, _HEIGHT = 640, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 16, 44
 

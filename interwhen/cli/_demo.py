@@ -110,9 +110,6 @@ SCENES = (
 )
 
 
-# A model that is slowed down for the reader.
-
-
 class PacedModel(ModelWrapper):
     """Wraps *model* and slows its streams down to about *rate* tokens a second. Forks are not slowed down."""
 

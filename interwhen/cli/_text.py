@@ -72,9 +72,6 @@ def _json_escaped(match: re.Match[str]) -> str:
     return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
 
 
-# Consoles that interpret nothing in a text.
-
-
 class PipeAwareConsole(Console):
     """A console that raises an error when the reader of the output has closed it. main() then ends the process."""
 

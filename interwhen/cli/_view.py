@@ -438,8 +438,6 @@ def visible_name(name: str) -> str:
     return one_line(name, 60)
 
 
-# The status line.
-
 _MOODS: dict[Mood, str] = {
     "starting": "starting the model",
     "streaming": "streaming",

@@ -34,8 +34,6 @@ from interwhen.clients._calls import ApiCall, Settings
 from interwhen.clients._chunk_buffer import BufferedChunk, ChunkBuffer, Field
 from interwhen.clients._usage import CHAT, usage_of_call
 
-# The supervision info of a chunk.
-
 
 class SupervisionInfo(msgspec.Struct, frozen=True):
     """What supervision says with one chunk: the events since the previous chunk, and the offset of the chunk's text.
@@ -537,8 +535,6 @@ class Composer:
         else:
             part.info = SupervisionInfo(start, lead)
         self._parts.append(part)
-
-    # ------------------------------------------------------------------ the end
 
     def _finish(self, result: Result) -> None:
         ended = result.status in ("verified", "unverified")

@@ -34,8 +34,6 @@ from interwhen._types.vetting import require
 from interwhen.models._replay import Recording, ReplayModel
 from interwhen.registry import MonitorSpec, load_monitors
 
-# Encodes calls and results as complete JSON, for the checks.
-
 _SPELLED = (dt.date, dt.time, dt.timedelta, uuid.UUID, decimal.Decimal)
 
 

@@ -403,8 +403,6 @@ class StrategyRun:
                 return outgoing
         return []
 
-    # ------------------------------------------------------------------ the strategy chooses
-
     async def _solve(self) -> None:
         LISTENERS.set(None)  # in the context of this task: its runs are parts of the call
         settings, call = self._settings, self._call
@@ -486,8 +484,6 @@ class StrategyRun:
         end = b"" if choice.finish_reason == "truncated" else END_MARK
         return b"".join(b"data: " + msgspec.json.encode(body) + b"\n\n" for body in bodies) + end
 
-    # ------------------------------------------------------------------ runs that the reader sees
-
     def _run(self, monitors: tuple[Monitor, ...]) -> Run:
         settings, call, live = self._settings, self._call, self._live
         budgets, sampling = settings.budgets, call.sampling
@@ -566,8 +562,6 @@ class StrategyRun:
         if is_out_of_time or (self._is_final and self._shown) or self._meter.left < max(self._longest, 1):
             return None
         return self._strategy.live(self._number + 1, self._monitors)
-
-    # ------------------------------------------------------------------ the result
 
     def _end(self, result: Result) -> list[Event]:
         self._result = result

@@ -476,8 +476,6 @@ def _journal(origin: CallOrigin, call: ApiCall, settings: Settings) -> CallJourn
     return settings.journal.begin(head, shows_path=origin.source != "gateway")
 
 
-# Merges the chunks of an answer into one response body.
-
 Body = dict[str, Any]
 
 

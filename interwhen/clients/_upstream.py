@@ -556,7 +556,7 @@ class CallModel:
             return AFTER_CALLS
         mode = await self._mode()
         known, has_field = self._endpoint, self._buffer.reasoning is not None
-        # A fork has no kept text to continue if its request has no pieces.
+        # A fork (a side question to the model) may have no pieces. Then there is no kept text to continue by token ids.
         by_ids = by_ids and _continues_raw(self._call) and bool(request.pieces)
         if by_ids and mode == "tokens":
             return BY_IDS if self._option == "auto" else ResumeWay("tokens", "the option resume='tokens'")

@@ -475,8 +475,6 @@ def _vet(fields: Mapping[str, Any], place: str) -> Config:
         ) from error
 
 
-# The gateway's own keys.
-
 HEADER = "x-interwhen-key"
 """The header for the gateway's key, if ``Authorization`` holds the key of the upstream."""
 

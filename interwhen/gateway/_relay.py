@@ -16,8 +16,6 @@ from interwhen.gateway._gateway import Gateway
 from interwhen.gateway._http_errors import Headers, HttpError, http_error_of
 from interwhen.gateway._upstream import Method, UpstreamServer
 
-# Counts and logs errors of upstreams.
-
 
 def counted(gateway: Gateway, upstream: UpstreamServer, error: ModelError) -> HttpError:
     http_error = http_error_of(error)
@@ -113,8 +111,6 @@ async def _relayed(
         await response.aclose()
     return "passed" if response.status < 500 else "failed"
 
-
-# Lists the models of all upstreams.
 
 _ALL = ("*",)
 

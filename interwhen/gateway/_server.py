@@ -117,7 +117,7 @@ class _H11(_HeadLimits, H11Protocol):
 
 
 def protocol(gateway: Gateway) -> type[asyncio.Protocol]:
-    # Return the HTTP protocol class for connections to `gateway`. It uses httptools if installed, else h11.
+    # uvicorn gets a class, and makes an object of it for each connection. So `gateway` is an attribute of the class.
     if find_spec("httptools") is None:
         return type("Protocol", (_H11,), {"gateway": gateway})
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol

@@ -183,8 +183,6 @@ class JournalDirectory(BackgroundWriter):
             self._hash_key = _hash_key(self._folder / "hash.key")
         self._signer = Journal(self.settings.path, sign_with=self.settings.sign_with).signer()
 
-    # ------------------------------------------------------------------ for the calls
-
     def begin(self, head: CallHead, *, shows_path: bool) -> CallJournal | None:
         """Return the journal for the call described by *head*.
 
@@ -231,8 +229,6 @@ class JournalDirectory(BackgroundWriter):
         if not self._is_failing:
             self._is_failing = True
             log_warning("journal.failed", path=self.settings.path, why=why)
-
-    # ------------------------------------------------------------------ the thread
 
     def _begin(self) -> Callable[[], None]:
         self._is_closing, self.alive = threading.Event(), time.monotonic()
@@ -307,8 +303,6 @@ class JournalDirectory(BackgroundWriter):
             if self._is_failing:
                 self._is_failing = False
                 log_info("journal.resumed", path=self.settings.path, dropped=self.dropped)
-
-    # ------------------------------------------------------------------ the disk
 
     def open(self, name: str) -> int:
         """Open the file *name* to append to it, and return its descriptor.
@@ -404,8 +398,6 @@ class JournalSlot:
     def incomplete(self) -> str:
         return self._incomplete if self._writing is None else self._writing.incomplete
 
-    # ------------------------------------------------------------------ for the run and the call
-
     def start(self, writing: Any, _seconds: float) -> None:
         self._writing = writing
         self.has_begun = True
@@ -437,8 +429,6 @@ class JournalSlot:
 
     def gave_up(self, why: str) -> None:
         self._directory.lose(why)
-
-    # ------------------------------------------------------------------ for the thread
 
     def step(self) -> bool:
         # True: the run has ended, and the journal waits only for the record of its call.

@@ -101,8 +101,6 @@ class Scribe:
         self._finding: int | None = None
         """The fork whose claims are checked."""
 
-    # ------------------------------------------------------------------ around a step of the core
-
     def before(self) -> None:
         # So that `after` sees what the step changes.
         transcript = self.core.transcript
@@ -193,8 +191,6 @@ class Scribe:
         known = [places.get((one.monitor, one.key, one.span)) for one in certificate.checks]
         return tuple(number for number in known if number is not None)
 
-    # ------------------------------------------------------------------ what a redacted journal does not say
-
     def _unsaid(self, *names: str) -> dict[str, Any]:
         return dict.fromkeys(names, "") if self._redacted else {}
 
@@ -205,8 +201,6 @@ class Scribe:
             return type(outcome)("")
         verdict = outcome.verdict
         return Judged(Pass(scope=verdict.scope) if isinstance(verdict, Pass) else type(verdict)(why=""))
-
-    # ------------------------------------------------------------------ text
 
     def _changed(self, at: float) -> None:
         transcript = self.core.transcript
@@ -226,8 +220,6 @@ class Scribe:
             self._removed = number, self._length - kept, tokens
         if transcript.length > kept:
             self.tape.grow(self._number, at, kept, 0)
-
-    # ------------------------------------------------------------------ facts and orders
 
     def _fact(self, at: float, fact: Fact) -> None:  # noqa: C901  one case a fact
         match fact:
@@ -321,8 +313,6 @@ class Scribe:
 
     def _incident(self, at: float, what: Any, text: str = "") -> None:
         self._notes.incidents.append(Incident(at, what, "" if self._redacted else text, number=self._number))
-
-    # ------------------------------------------------------------------ events
 
     def _check_event(self, at: float, event: Event) -> None:
         match event:

@@ -76,9 +76,6 @@ def _unsigned(certificate: Certificate) -> bytes:
     return b"interwhen certificate\n" + json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()
 
 
-# What a certificate says of a text.
-
-
 class Verification(msgspec.Struct, frozen=True):
     """What :func:`verify` found."""
 

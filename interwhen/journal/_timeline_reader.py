@@ -144,9 +144,6 @@ def _retold(path: str, header: Header, records: Sequence[Record], *, in_characte
     return telling
 
 
-# A journal that still grows.
-
-
 class TimelineReader:
     """Reads a journal that is still being written, and returns what is new as parts of its timeline in JSON.
 

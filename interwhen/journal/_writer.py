@@ -81,8 +81,6 @@ class JournalWriter:
         self._awake = False
         clerk.start(self, settings.flush_seconds)
 
-    # ------------------------------------------------------------------ for the run
-
     def put(self, record: Record) -> None:
         # The event loop calls it, so it must not wait: with a slow disk, the journal is given up.
         self._close_columns()
@@ -148,8 +146,6 @@ class JournalWriter:
             self._on_give_up(why)
         else:
             log_warning("journal.given_up", path=self._settings.name, reason=why)
-
-    # ------------------------------------------------------------------ for the clerk
 
     def write(self) -> bool:
         # False: the journal is given up, and the clerk must stop.
@@ -221,9 +217,6 @@ def _cost(item: Record | TextColumns) -> int:
     if type(item) is TextColumns:
         return item.cost
     return _COST + len(item.part) if type(item) is OutlineRecord else _COST
-
-
-# The thread that writes a journal.
 
 
 class ThreadClerk:

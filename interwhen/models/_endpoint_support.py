@@ -82,9 +82,6 @@ class ProofWire(NamedTuple):
     chat: Callable[[dict[str, Any]], Awaitable[Stream]]
 
 
-# Choosing the way for a request.
-
-
 BY_IDS = ResumeWay("tokens", "the server sends token ids, and a prompt of token ids continues after any token")
 AFTER_CALLS = ResumeWay("turn", "an assistant message with tool calls cannot be left unfinished")
 NO_IDS = "the server does not tokenize a chat"
@@ -175,8 +172,6 @@ OPENING, CLOSING = "<think>", "</think>"
 def has_tags(pieces: Sequence[Piece]) -> bool:
     return any(OPENING in piece.text for piece in pieces)
 
-
-# Asking an endpoint.
 
 _MARK = "One and two and three"
 QUESTION = "Start with 64. Add 129. Multiply by 3. What is the result?"

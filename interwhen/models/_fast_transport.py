@@ -102,8 +102,6 @@ class FastResponse:
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self._feed: Callable[[bytes], None] = self._parser.feed_data
 
-    # ------------------------------------------------------------------ the reader's side
-
     async def head(self) -> None:
         while not self.status:
             if self._closed:
@@ -184,8 +182,6 @@ class FastResponse:
         self._parser = None
         self._wake()
 
-    # ------------------------------------------------------------------ the connection's side
-
     def take(self, data: bytes) -> None:
         before = self._size
         try:
@@ -256,8 +252,6 @@ class FastResponse:
             self._error = error
             self._finish()
 
-    # ------------------------------------------------------------------ what the parser calls
-
     def on_header(self, name: bytes, value: bytes) -> None:
         # Ignore headers after the body (trailers).
         if not self.status:
@@ -299,9 +293,6 @@ def _ignore(_data: bytes) -> None:
     """Ignore *_data*, bytes that arrive after the end of a response."""
 
 
-# One connection, which serves one response after the other.
-
-
 class FastConnection(asyncio.Protocol):
     """An HTTP connection for one request at a time."""
 
@@ -341,8 +332,6 @@ class FastConnection(asyncio.Protocol):
         self._transport.write(request)
         return response
 
-    # ------------------------------------------------------------------ the loop's side
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
 
@@ -368,8 +357,6 @@ class FastConnection(asyncio.Protocol):
         response, self._response = self._response, None
         if response is not None:
             response.lost(exc)
-
-    # ------------------------------------------------------------------ the response's side
 
     def pause(self) -> None:
         if self._transport is not None:
@@ -558,8 +545,6 @@ class FastTransport:
                 with suppress(RuntimeError):  # the loop was closed after the check
                     pool.loop.call_soon_threadsafe(pool.close_soon)
 
-    # ------------------------------------------------------------------ connections
-
     def _pool(self) -> ConnectionPool:
         loop = _running_loop()
         if loop is None:
@@ -603,8 +588,6 @@ class FastTransport:
 
             self._ssl_context = httpcore2.default_ssl_context()
         return self._ssl_context
-
-    # ------------------------------------------------------------------ proxies
 
     def _has_proxy(self, url: str) -> bool:
         server = scheme_and_host(url)

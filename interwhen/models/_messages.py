@@ -148,8 +148,6 @@ def _written(arguments: object) -> str:
     return "" if arguments is None else msgspec.json.encode(arguments, enc_hook=str).decode()
 
 
-# Turns that contain the text so far.
-
 CONTINUE = "Write the rest of your answer, from the next line to its end. Do not repeat anything."
 """The user turn that asks the model to continue, if the text so far does not end with feedback or refused calls."""
 

@@ -222,9 +222,6 @@ class _Observation(NamedTuple):
     """How a request continued kept text, if the question sent one."""
 
 
-# The streams that are read.
-
-
 class _ReadStream(NamedTuple):
     """A stream that was read to its end. Without *trail*, it has no token ids."""
 
@@ -414,9 +411,6 @@ class _Examiner:
 
 _Adapter: TypeAlias = CompletionsModel | ChatModel
 _Ask: TypeAlias = Callable[[_Examiner], Awaitable[_Observation]]
-
-
-# What is asked, and how the replies are read.
 
 
 async def _reachable(examiner: _Examiner) -> _Observation:

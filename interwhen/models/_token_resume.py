@@ -71,9 +71,6 @@ _SHOWN_END = 200
 _SPECIAL = re.compile(r"[<\[](?=[^\s<>\[\]]{1,40}[>\]])")
 
 
-# The token ids of the text that has arrived.
-
-
 class TrailEvent(NamedTuple):
     """The tokens of one event that has text.
 
@@ -473,9 +470,6 @@ def fragments(text: str) -> list[str]:
     # Split `text` inside each part that looks like a special token, so that a tokenizer reads it as plain text.
     cuts = [match.end() for match in _SPECIAL.finditer(text)]
     return [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True) if start < end]
-
-
-# Converting the raw continuation to events of the chat API.
 
 
 class RawText:

@@ -106,8 +106,6 @@ class IteratorStream(GuardedStream):
                 return
 
 
-# Counters of the irregularities that did not break a stream.
-
 KEPT_SAMPLES = 16
 """How many skipped events of a stream are kept as samples. All skipped events are counted."""
 

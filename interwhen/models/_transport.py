@@ -145,8 +145,6 @@ KEPT_CONNECTIONS = 64
 KEEPALIVE_SECONDS = 4.0
 """For how many seconds an idle connection may be used again. Uvicorn closes it after 5 s, so this is less."""
 
-# The proxy that the environment names for a server.
-
 
 def scheme_and_host(url: str) -> tuple[str, str]:
     # The host includes a port, but no user name and password.
@@ -220,8 +218,6 @@ async def _addresses(loop: asyncio.AbstractEventLoop, host: str, port: int) -> l
     resolved = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [(family, str(address[0])) for family, *_, address in resolved]
 
-
-# From the error body of a server to an exception.
 
 EXCERPT = 2000
 """How many bytes of an error body an exception keeps, at most."""
@@ -316,8 +312,6 @@ def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> floa
         date = date.replace(tzinfo=UTC)
     return max(0.0, date.timestamp() - (time.time() if now is None else now))
 
-
-# Sending one request.
 
 _MAX_REDIRECTS = 3
 MAX_BODY = 16 << 20
@@ -470,9 +464,6 @@ async def read_body(response: HttpResponse, limit: int) -> bytes:
     while len(body) <= limit and (data := await response.receive()):
         body += data
     return bytes(body)
-
-
-# Retries before the first token.
 
 
 async def retrying(call: Callable[[], Awaitable[T]], retries: Retries) -> T:

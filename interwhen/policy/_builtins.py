@@ -84,8 +84,6 @@ class Builtin:
     """Whether mutants leave its arguments alone: these are words or names, not numbers or conditions."""
 
 
-# Kinds.
-
 _SINGLE = (Bool, Number, Quantity, Text, Date, Moment)
 _ORDERED = (Number, Quantity, Date, Moment)
 
@@ -184,8 +182,6 @@ def _is_argument(node: Node) -> str:
     fits = isinstance(node, Field) and node.of == Name("args")
     return "" if fits else "the argument of given must be args.NAME"
 
-
-# Values.
 
 _MOST_BITS = 1_000
 """The most bits of a computed number. With more, the conversion to a float or a text may raise an exception."""
@@ -323,7 +319,7 @@ def _mentions(text: str, words: Held) -> Value:
     return False
 
 
-# Formulas. The parameter *e* is the encoder.
+# In the functions below, `e` is the encoder of terms for Z3.
 
 
 def _length_term(e: Any, of: Any) -> Any:

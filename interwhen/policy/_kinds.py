@@ -10,8 +10,6 @@ from typing import NamedTuple, TypeAlias, assert_never
 from interwhen._types.errors import UsageError
 from interwhen.toolkit.quantities import read_number, read_unit
 
-# Units that have only one meaning, including currencies.
-
 CURRENCIES = ("USD", "EUR", "GBP", "CHF", "JPY")
 """Each currency is a separate dimension, so no amount is converted from one to another."""
 _DATA = {

@@ -255,8 +255,6 @@ class WrittenPolicy:
         return learn(state, call, self.learnings, self.schema)
 
 
-# Why rules are not admitted.
-
 Reason: TypeAlias = Literal["quote", "kinds", "examples", "vacuous", "contradiction", "deadlock", "mutants", "open"]
 """Why a rule is not admitted. ``vacuous``: it can never apply, never be broken, or never be kept. ``contradiction``: no
 call to which two rules apply can keep both. ``deadlock``: no sequence of calls can reach a tool without breaking a

@@ -177,8 +177,6 @@ def plain_text(value: Scalar) -> str:
             assert_never(value)
 
 
-# The tokens of an expression.
-
 WORDS = frozenset(("and", "or", "not", "in", "if", "then", "else", "any", "all", "count", "sum", "true", "false"))
 _TOKEN = re.compile(
     r"(?P<space>[ \t\r\n]++)"

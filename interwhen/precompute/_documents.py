@@ -132,9 +132,6 @@ def _length(group: Sequence[Block]) -> int:
     return sum(len(block.text) + 2 for block in group) - 2 if group else 0
 
 
-# Blocks.
-
-
 def _blocks(text: str) -> Iterator[Block]:
     lines = text.split("\n")
     levels: dict[str, int] = {}
@@ -200,9 +197,6 @@ def _underlined(lines: Sequence[str], at: int) -> tuple[int, str] | None:
         is_long = len(lines[at + 1].rstrip()) >= min(len(lines[at].rstrip()), 4)
         return (at + 2, rule["mark"]) if is_long else None
     return None
-
-
-# Blocks that are longer than a piece.
 
 
 def _fitting(blocks: Iterator[Block], size: int) -> Iterator[Block]:

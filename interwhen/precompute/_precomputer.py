@@ -53,8 +53,6 @@ from interwhen.precompute._store import Store, open_store
 from interwhen.precompute._usage import QuestionLog
 from interwhen.registry import MonitorSpec
 
-# Foreground runs pre-empt background work.
-
 _LOOK_AGAIN = 0.1
 """The interval, in seconds, at which the gate checks whether a run on another event loop has ended."""
 
@@ -211,8 +209,6 @@ class Precomputer:
             clock=clock,
         )
 
-    # ------------------------------------------------------------------ contexts
-
     async def add(
         self,
         name: str,
@@ -306,8 +302,6 @@ class Precomputer:
         self.foreground_gate.touch()
         self._worker.wake()
         return ContextRef(self, name, prepared.digest)
-
-    # ------------------------------------------------------------------ use
 
     def ready(self, ref: ContextRef) -> tuple[Item, ...]:
         """Return the items that may be served now for the context of *ref*: accepted and current.
@@ -445,8 +439,6 @@ class Precomputer:
             yield
         finally:
             self.foreground_gate.end()
-
-    # ------------------------------------------------------------------ work
 
     def idle(self) -> IdleWork:
         """Return an ``async with`` block in which a task does the due work whenever no run needs the model."""
@@ -626,8 +618,6 @@ class IdleWorker:
         finally:
             self._is_working = False
 
-    # ------------------------------------------------------------------ which step
-
     async def _next(self) -> tuple[PreparedContext, Context, PlannedStep] | None:
         # Contexts take turns.
         if self._host.questions is not None:
@@ -659,8 +649,6 @@ class IdleWorker:
     def _is_in_trouble(self, prepared: PreparedContext, step: PlannedStep) -> bool:
         trouble = self._troubles.get((prepared.name, step.name, prepared.generation))
         return trouble is not None and anyio.current_time() < trouble.again_at
-
-    # ------------------------------------------------------------------ one step
 
     async def _work_on(self, prepared: PreparedContext, context: Context, step: PlannedStep) -> Slice:
         host = self._host

@@ -122,8 +122,6 @@ class Savings:
         """The number of pairs whose second run is still to be made."""
         return len(self._halves)
 
-    # ------------------------------------------------------------------ before a run
-
     def __call__(self, items: Sequence[Item], model: Model, prompt: Prompt) -> Served:
         # Each run tests at most one item, a random one, if possible one on trial. Its gate decides if the run uses it.
         offered = [item for item in items if self._stage(item.id) != "evicted"]
@@ -145,8 +143,6 @@ class Savings:
         on_trial = [item for item in used if self._stage(item.id) == "trial"]
         pool = on_trial or used
         return self._random.choice(pool) if pool else None
-
-    # ------------------------------------------------------------------ after it
 
     def note(self, prompt: Prompt, result: Result) -> None:
         """Record the *result* of a run on *prompt*. Failed runs, and runs that tested no item, are ignored."""
@@ -207,8 +203,6 @@ class Savings:
         # No model has read the prompt of a stored answer.
         read = 0 if not ledger.prompt_tokens and not generated else ledger.prompt_tokens or _estimate(served.prompt)
         return Arm(generated, read, self._is_sound(result))
-
-    # ------------------------------------------------------------------ records
 
     def load(self) -> None:
         """Read the records from the store, and add the measurements that are not saved yet."""

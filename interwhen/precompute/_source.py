@@ -169,8 +169,6 @@ class StoredContexts:
         self._is_listing = False
         self._heads: dict[str, tuple[StoredContext, ...]] = {}
 
-    # ------------------------------------------------------------------ by name
-
     def find(self, name: str) -> StoredContext | None:
         return self._contexts.get(name)
 
@@ -194,8 +192,6 @@ class StoredContexts:
                 # The clients that share this object need not close it.
                 self._closing = weakref.finalize(self, self._store.close)
             return self._store
-
-    # ------------------------------------------------------------------ by text
 
     def recognize(self, prompt: Prompt, names: Sequence[str], *, least: int = 0) -> str:
         # Never waits. Apart from white space, the text of the context must be a whole system or user message, or the
@@ -238,8 +234,6 @@ class StoredContexts:
             self._listed_at = time.monotonic()
         finally:
             self._is_listing = False
-
-    # ------------------------------------------------------------------ threads
 
     def in_thread(self, work: Callable[[], object]) -> None:
         def main() -> None:

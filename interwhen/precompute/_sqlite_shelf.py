@@ -104,8 +104,6 @@ class SqliteShelf:
         with self._lock:
             self._close()
 
-    # ------------------------------------------------------------------ the file
-
     def _do(self, work: Callable[[sqlite3.Connection], T], *, seconds: float = _BUSY_SECONDS) -> T | None:
         # Try for `seconds` while another process locks the file. Between tries, `self._lock` is free for other threads.
         deadline = time.monotonic() + seconds

@@ -195,8 +195,6 @@ class Store:
         """Close the shelf of the store. The store cannot be used afterwards."""
         self.shelf.close()
 
-    # ------------------------------------------------------------------ items
-
     def get(self, id_: ItemId) -> Item | None:
         """Return the item *id_*; ``None`` if it is missing or damaged."""
         name = f"{_ITEMS}/{id_}"
@@ -301,8 +299,6 @@ class Store:
                 if old.id != newest.id:
                     self.evict(old.id)
 
-    # ------------------------------------------------------------------ documents
-
     def generation(self, name: str, *, waits: bool = True) -> int:
         """Return the generation of document *name*; 0 if it was never written.
 
@@ -392,8 +388,6 @@ class Store:
         except DECODE_ERRORS as error:
             self._isolate(entry, f"it cannot be decoded as a document: {error}", stays=True)
             return None
-
-    # ------------------------------------------------------------------ damage
 
     def _payload(self, name: str, entry: bytes | None, *, stays: bool = False) -> bytes | None:
         if entry is None:

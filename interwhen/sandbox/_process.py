@@ -168,7 +168,8 @@ def _follow(plan: RunPlan, process: subprocess.Popen[bytes], status: int, closin
     assert process.stderr is not None
     limit = plan["output_bytes"]
     stdout, stderr = _Stream(process.stdout.fileno(), limit), _Stream(process.stderr.fileno(), limit)
-    # The keeper is trusted; the size of its answer is bounded by the part of the value that it reads.
+    # The keeper is trusted, and reads a bounded part of the return value of each task. So its answers always fit, and
+    # this limit never cuts one.
     answer = _Stream(status, (8 * limit + (1 << 20)) * (1 + len(plan["more"])))
     ended_for = _listen((stdout, stderr, answer), plan["total_seconds"] + _SET_UP_SECONDS, closing)
     heard = _heard(bytes(answer.data))
@@ -214,8 +215,6 @@ def _end(process: subprocess.Popen[bytes], closing: _Closing) -> None:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
-
-# From the output of a run to its outcome.
 
 _SIGNALS = {4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV", 13: "SIGPIPE"}
 

@@ -71,8 +71,6 @@ class Guarantees:
         return "; ".join(f"{finding.guarantee}: {finding.missing}" for finding in findings)
 
 
-# Limits on the resources of a program.
-
 LimitName: TypeAlias = Literal[
     "seconds", "cpu_seconds", "memory", "output", "disk", "files", "open_files", "processes", "recursion"
 ]

@@ -328,7 +328,8 @@ def loopback_process(module: str, *arguments: str) -> Iterator[str]:
 @contextmanager
 def paced_server(recordings: Path | None = None, *, stamped: bool = False) -> Iterator[str]:
     # The server replays the file `recordings`, or else sends the fixed text. With `stamped`, the text of the first
-    # chunk of each stream is the `time.monotonic()` at which the answer began; rates must then be above 0.
+    # chunk of each stream is the `time.monotonic()` at which the answer began. The rate in the name of
+    # the model must then be above 0: at 0 all chunks are one packet, which the time would replace.
     arguments = ["--stamped"] if stamped else []
     arguments += [] if recordings is None else [str(recordings)]
     with loopback_process("interwhen.testing._paced_server", *arguments) as url:

@@ -98,8 +98,6 @@ def in_turn(steps: Iterable[Step]) -> Iterator[Step]:
             yield step
 
 
-# Received requests, and the object that answers them.
-
 Api = Literal["completions", "chat"]
 """``completions`` (requests have a prompt) or ``chat`` (messages)."""
 

@@ -114,9 +114,6 @@ def _monitored(function: Callable[..., object], arguments: tuple[Any, ...]) -> i
     return steps
 
 
-# Prepares a monitor for one problem, without a run.
-
-
 def prepared_for(monitor: Monitor, prompt: Prompt) -> Monitor | None:
     # The result is `None` if the monitor does not apply to `prompt`. An asynchronous `prepare` runs in a new event
     # loop, so none may run in this thread.

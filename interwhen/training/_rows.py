@@ -181,8 +181,6 @@ def _spans(history: AttemptHistory) -> Sequence[OursSpan]:
     return sorted((*history.last.ours, *refuted), key=lambda span: (span.start, span.end))
 
 
-# The judgement of each line of a trace.
-
 Judgement = Literal["right", "wrong", "open", "plain"]
 """``wrong``: the line has a part of a violation. ``open``: a check of text that has a part of the line did not pass, or
 such a check or extraction had not ended. ``right``: all such checks passed, and the claim of one lies in the line.
@@ -232,9 +230,6 @@ def line_end(text: str, at: int) -> int:
 
 def _touches(span: Span, start: int, end: int) -> bool:
     return span.start < end and start < span.end
-
-
-# Steps with labels from verdicts, for process reward models.
 
 
 def steps(history: AttemptHistory, left_out: Counter[str]) -> Iterator[Steps]:

@@ -273,9 +273,6 @@ def _no_run() -> Response:
     return _error(404, "the id must be that of a run in the list, got another: load the list again")
 
 
-# Who may ask.
-
-
 def loopback_only(request: Request) -> Response | None:
     # The host name is checked against DNS rebinding: a web page can let its own name point to this machine.
     peer = request.client.host if request.client is not None else ""

@@ -119,9 +119,6 @@ def _snapshots(line: Timeline) -> Iterator[_Snapshot]:
     yield _Snapshot(standing, made, is_last=True)
 
 
-# The checks.
-
-
 async def _checks(
     journal: Journaled, line: Timeline, watchers: Sequence[Monitor], until: float | None
 ) -> AsyncIterator[tuple[tuple[int, int], CheckTimes]]:

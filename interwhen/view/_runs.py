@@ -212,9 +212,6 @@ def _claim(key: str) -> str:
     return key.partition("\x1f")[0][:_FOUND_CHARACTERS]
 
 
-# A journal that grows.
-
-
 class GrowingRun:
     """Reads a journal that may still be growing, for all its followers together. Each has a mark of its own."""
 

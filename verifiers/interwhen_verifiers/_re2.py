@@ -161,7 +161,7 @@ class _Translation:
 
     def _vet(self, char: str) -> None:
         if self._tails[-1].is_ended and char not in ")|":
-            raise _InexpressibleError  # something may follow the end of the text
+            raise _InexpressibleError  # in Python, "a$\n" matches "a\n"; in RE2, nothing follows an end
         if self._is_place and char in "*+?{":
             raise _InexpressibleError  # RE2 repeats a place such as "^", and Python refuses to
         self._is_place = char in "^$" or (char == "\\" and self._pattern[self._at : self._at + 1] in tuple("AZbB"))

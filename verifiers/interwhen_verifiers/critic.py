@@ -140,9 +140,6 @@ def _task(task: Task) -> str:
     return task.text[-_TASK:]
 
 
-# ---------------------------------------------------------------------- by a fork
-
-
 def _side(criterion: str) -> str:
     return f"\n\n[A reviewer looks at the last piece of the text above. {criterion} {_FORM}]\n"
 
@@ -174,9 +171,6 @@ def _verdict(reply: _Reply | None, where: Span | None) -> Verdict:
             return Unknown(f"{OPINION}: nothing wrong was seen")
         case _:
             return Unknown(f"{OPINION}: not sure")
-
-
-# ---------------------------------------------------------------------- by another model
 
 
 def _step(before: str, segment: Segment) -> tuple[str, tuple[Piece, ...]]:

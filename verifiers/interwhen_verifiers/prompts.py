@@ -17,8 +17,6 @@ __all__ = ["secrets", "tool_instructions"]
 
 Action = Literal["observe", "refuse", "rewrite"]
 
-# Keys and passwords
-
 _KEY = "a private key"
 _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (name, re.compile(pattern))
@@ -103,8 +101,6 @@ def _bits(value: str) -> float:
     counts = [value.count(char) / len(value) for char in set(value)]
     return -sum(share * log2(share) for share in counts)
 
-
-# Instructions in the results of tools
 
 _GAP = r"[^.]{0,60}?"
 _TASKS = r"(?:instructions?|prompts?|directives)"

@@ -36,9 +36,6 @@ from interwhen_verifiers._python.evaluation import judge
 from interwhen_verifiers._python.given import Given, bare, completed, read_given
 from interwhen_verifiers._python.types import SECONDS, both, judge_types, need_mypy
 
-# From reports on code to verdicts.
-
-
 Told = dict[str, Any]
 
 _FRAGMENT = re.compile(

@@ -167,8 +167,6 @@ class Evaluation:
         self.on_progress(self.progress)
         return self.progress
 
-    # ------------------------------------------------------------------ choosing rows
-
     async def _start_all(self, group: anyio.abc.TaskGroup) -> None:
         rows = self._rows()
         exhausted = False
@@ -233,8 +231,6 @@ class Evaluation:
         mean = self.progress.tokens / self.progress.rows if self.progress.rows else 0
         running = sum(max(mean, one.tokens) - one.tokens for one in self._running.values())
         return self.spent_tokens + self.progress.tokens + running >= self.budget_tokens
-
-    # ------------------------------------------------------------------ one try
 
     async def _try(self, todo: _Try, endpoint: Endpoint) -> None:
         attempt = _Attempt(todo.row, endpoint, anyio.current_time())
@@ -334,8 +330,6 @@ class Evaluation:
         self.progress.rows += 1
         self.progress.prompt_tokens += ledger.total_prompt_tokens
         self._close(row.number // self.results.manifest.shard_size)
-
-    # ------------------------------------------------------------------ once a second
 
     async def _keep(self, begun: float) -> None:
         while True:

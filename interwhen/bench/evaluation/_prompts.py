@@ -122,9 +122,6 @@ def _compression(spec: str) -> str:
     return next((ending for ending in _OPENERS if spec.partition("?")[0].endswith(ending)), "")
 
 
-# The rows of files and of the hub.
-
-
 class _RowReader:
     """Converts the raw rows of a source to prompt rows. The parameters are those of :func:`open_prompts`."""
 
@@ -246,9 +243,6 @@ def _from_hub(spec: str, read: _RowReader) -> Prompts:
             yield read.row(number, raw, f"row {number} of {name!r}")
 
     return Prompts(spec, f"{fingerprint} {read.digest}", rows, len(dataset))
-
-
-# Installed tasks, whose exercises have their own graders.
 
 
 def _from_task(spec: str, count: int, seed: int) -> Prompts:

@@ -223,8 +223,6 @@ class Results:
                 "options to continue it, or another folder"
             )
 
-    # ------------------------------------------------------------------ rows
-
     def done(self, shard: int) -> frozenset[int]:
         # Open and lock the file of the shard. Raises `UsageError` if another process has locked the file, or if one of
         # its rows cannot be read.

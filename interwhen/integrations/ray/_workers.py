@@ -197,8 +197,6 @@ class RayWorkers:
     async def __aexit__(self, *_error: object) -> None:
         await self.aclose()
 
-    # ------------------------------------------------------------------ one check, in its own task
-
     async def _check_away(self, target: _RemoteTarget, claim: bytes, scope: anyio.CancelScope) -> CheckResult | None:
         # `None`: the check must run on this machine. The deadline of `scope` is first that of the wait for an actor,
         # then that of its answer, and for `None` that of the check. The actor limits the time of the check itself.
@@ -240,8 +238,6 @@ class RayWorkers:
         _, target = self._targets.get(id(verifier), (None, None))
         if target is not None:
             target.cost.learn(spent)
-
-    # ------------------------------------------------------------------ sending and receiving, on the event loop
 
     def _report(self, method: Callable[..., object], *given: object) -> None:
         # Any thread may call this. After the end of the event loop (`RuntimeError`), there is nothing to report to.
@@ -310,8 +306,6 @@ class RayWorkers:
         for check in actor.checks:
             check.end()
         self._report(self._send)
-
-    # ------------------------------------------------------------------ the cluster, in threads of their own
 
     def _look_soon(self) -> None:
         if self._looks_at <= time.monotonic():

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from interwhen.sandbox._inside.plan import KeeperAnswer, RunPlan
 
 
-# Answers to the kernel about forbidden system calls.
-
 _RECEIVE, _SEND = 0xC0502100, 0xC0182101
 _QUESTION = struct.Struct("=QIIiIQ6Q")
 _REPLY = struct.Struct("=QqiI")
@@ -80,8 +78,6 @@ def _children(proc: int) -> list[int]:
     finally:
         os.close(descriptor)
 
-
-# The memory of all processes inside together.
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 

@@ -97,9 +97,6 @@ def _inside(node: Node, schemas: Callable[[Leaf], tuple[Any, ...]], compiler: Co
     return Node(tuple(leaves), (*groups, *mirrors), len(mirrors)), size
 
 
-# ------------------------------------------------------------------ tests of leaves
-
-
 def of_kind(kind: Kind) -> Test:
     def test(leaf: Leaf) -> str:
         if kind in leaf.kinds:
@@ -222,9 +219,6 @@ def closed_array(count: int) -> Test:
         return f"there are fewer than minItems {fewest}" if _is_number(fewest) and count < fewest else ""
 
     return test
-
-
-# ------------------------------------------------------------------ schemas of inner values
 
 
 def of_property(name: str | None) -> Callable[[Leaf], tuple[Any, ...]]:

@@ -207,8 +207,6 @@ class _Step:
             return Wrong(stop.why, min(start, self.at), min(self.at + 1, len(self._text)))
         return None
 
-    # ------------------------------------------------------------------ structure
-
     def _structure(self, char: str) -> None:
         self._token = self.at
         mode = self._mode
@@ -323,8 +321,6 @@ class _Step:
         assert self._stack is not None
         self._stack = (frame, self._stack[1])
 
-    # ------------------------------------------------------------------ strings
-
     def _string(self) -> None:
         text = self._text
         if self._escape:
@@ -417,8 +413,6 @@ class _Step:
         self._node = self._reader.property(frame.node, name)
         self._mode = "colon"
 
-    # ------------------------------------------------------------------ numbers and words
-
     def _number(self) -> None:
         match = _NUMERIC.match(self._text, self.at)
         assert match is not None
@@ -457,8 +451,6 @@ class _Step:
             self._demand(constraints.scalar({"true": True, "false": False, "null": None}[word]))
             self.at += 1
             self._end_value()
-
-    # ------------------------------------------------------------------ demands
 
     def _demand(self, test: Test) -> None:
         self._node = self._applied(self._node, test)

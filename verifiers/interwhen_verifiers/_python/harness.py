@@ -126,9 +126,6 @@ def _bound(code: str) -> set[str]:
     return {name for name, flags in symbols.items() if flags & (_symtable.DEF_LOCAL | _symtable.DEF_IMPORT)}
 
 
-# ---------------------------------------------------------------- values as data
-
-
 def _encoded(value: object, encoding: _Encoding) -> str:
     try:
         return encoding.text(value, 0)
@@ -224,9 +221,6 @@ def _string(text: str) -> str:
     from _json import encode_basestring_ascii
 
     return encode_basestring_ascii(text)
-
-
-# ---------------------------------------------------------------- words
 
 
 def _described(error: BaseException) -> dict[str, Any]:

@@ -39,9 +39,6 @@ def _read(call: ToolCall) -> ReadCall:
         return ReadCall(call.name, {}, call.text, str(error))
 
 
-# Names of tools and arguments, chosen by patterns.
-
-
 def matcher(verifier: str, option: str, patterns: Sequence[str]) -> Callable[[str], bool]:
     """Return a function that tells whether a name is one of *patterns*, in which ``*`` stands for any text.
 

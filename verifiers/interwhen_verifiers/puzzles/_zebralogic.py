@@ -339,8 +339,6 @@ def _related(
     return HouseRelation(kind, one, other, number, denied or no is not None)
 
 
-# The puzzle of a prompt.
-
 MAX_HOUSES = 12
 MAX_ATTRIBUTES = 16
 MAX_CLUES = 120

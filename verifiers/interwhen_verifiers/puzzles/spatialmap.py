@@ -233,8 +233,6 @@ def _with_question(problem: MapProblem, asked: re.Match[str]) -> MapProblem:
     return replace(problem, asked=kind, one=one, relation=way_of(way) if way else None, other=other)
 
 
-# The statements of a line.
-
 _WAY = re.compile(rf"(?:to the |in the )?({WAY})", re.IGNORECASE)
 _NUMBER = re.compile(r"(\d{1,4})(?: (?:objects?|places?|locations?))?", re.IGNORECASE)
 _RELATION = re.compile(

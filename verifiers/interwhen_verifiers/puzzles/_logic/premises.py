@@ -238,8 +238,6 @@ class _Signs:
         return self._tokens[self._at] if self._at < len(self._tokens) else ""
 
 
-# What follows from premises of either kind, by all cases.
-
 Premise: TypeAlias = ClassStatement | Formula
 _CONNECTED: Final[dict[str, Callable[..., int]]] = {
     "not": lambda every, one: every ^ one,

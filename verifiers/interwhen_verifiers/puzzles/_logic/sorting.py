@@ -284,8 +284,6 @@ def _bare(line: str) -> Iterator[WordChain]:
             yield WordChain(start, groups[-1].end, groups, is_whole=prose == len(words))
 
 
-# How statements on letters and order are judged.
-
 _LONGEST_AND = 4
 """The largest number of letters of a word for "and", in any language."""
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz"

@@ -181,8 +181,6 @@ def _played(held: tuple[str, ...], pairs: list[tuple[int, int]]) -> tuple[tuple[
     return tuple(states)
 
 
-# Statements of a line on who holds what.
-
 _SAYS = re.compile(
     rf"(?<![\w'])(?:(?P<name>{NAME}|(?-i:[A-Z]))\*{{0,2}}(?: ?[:=\u2192] ?| -> )|(?P<who>{NAME}) {VERB} )\*{{0,2}}"
     r"(?P<thing>[^,.;:|()=\n*]{1,60}?)"

@@ -101,8 +101,6 @@ def _chain(marks: frozenset[Cell], start: Cell, goal: Cell) -> tuple[Cell, ...]:
     return () if left else tuple(path)
 
 
-# What is asked about which maze.
-
 Asked = Literal["right turns", "left turns", "turns", "place", "steps", "moves", "unknown"]
 """What the question asks for. ``place``: where the exit is; ``steps``: the least number of steps."""
 

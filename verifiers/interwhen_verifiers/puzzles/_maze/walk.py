@@ -313,8 +313,6 @@ def _beside(way: Direction) -> str:
     return {"up": "above", "down": "below"}.get(way, f"to the {way}")
 
 
-# Judges counts, places and answers.
-
 _NUMBER = re.compile(
     r"(?:(?:number of )?(?:right |left |total )?(?:turns|steps|moves) ?[=:] ?)?(\d{1,6})"
     r"(?: ?(?:right |left |total )?(?:turns?|steps?|moves?))?",

@@ -98,8 +98,6 @@ def _ground(atoms: tuple[Atom, ...], bound: Mapping[str, str]) -> list[Atom]:
     return [(atom[0], *(bound.get(term, term) for term in atom[1:])) for atom in atoms]
 
 
-# Readers of PDDL.
-
 Node: TypeAlias = "str | list[Node]"
 
 _TOKEN = re.compile(r"[()]|[^\s();]++|;[^\n]*+")
