@@ -1,4 +1,4 @@
-"""The parts of a trace: spans, segments, tool calls and claims. Also quotes of their text, and hashes."""
+"""The parts of a trace: spans, segments, tool calls and claims."""
 
 from __future__ import annotations
 
@@ -68,14 +68,11 @@ CallFormat = Literal[
     "react",
     "code",
 ]
-"""How models write tool calls as text. docs/tool-calls.md shows an example of each format."""
+"""Formats in which models write tool calls as text. docs/tool-calls.md has an example of each."""
 
 
 class ToolCall(msgspec.Struct, frozen=True, gc=False):
-    """One complete tool call: structured data of the API, or a call that the model wrote as text.
-
-    A structured call is in the trace with its ``text``.
-    """
+    """One complete tool call: structured data of the API, or a call that the model wrote as text."""
 
     id: str
     """The identifier of this call from the model, for the message with its result. Empty: the call has none, as most
@@ -148,10 +145,7 @@ def unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class WrittenCalls(msgspec.Struct, frozen=True, gc=False):
-    """The tool calls that one segment of text holds."""
-
     form: CallFormat
-    """The format in which they are written."""
     calls: tuple[ToolCall, ...] = ()
     problem: str = ""
     """Why the text, which looks like a call, cannot be read; empty: it was read."""
@@ -160,8 +154,7 @@ class WrittenCalls(msgspec.Struct, frozen=True, gc=False):
 
 
 Phase = Literal["reasoning", "answer"]
-"""The two phases of a trace. ``reasoning`` is what the model writes between think tags, or in a separate field, before
-the answer."""
+"""``reasoning`` is what the model writes before the answer, between think tags or in a separate field."""
 
 
 class Segment(msgspec.Struct, frozen=True, gc=False):
@@ -252,8 +245,7 @@ _CONTROL = re.compile(
 _HIDDEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2028\u2029\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
-"""Matches invisible characters that are not control characters: fillers, variation selectors (which can hide text) and
-separators."""
+"""Invisible, but not control characters: fillers, variation selectors (which can hide text) and separators."""
 
 
 def quote(text: str, limit: int = QUOTE_LIMIT) -> str:

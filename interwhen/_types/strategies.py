@@ -1,4 +1,4 @@
-"""Protocols for strategies behind a call: what clients and the gateway need of the catalogue of strategies."""
+"""What clients and the gateway need of the catalogue of strategies, as protocols."""
 
 from __future__ import annotations
 
@@ -12,16 +12,14 @@ from interwhen._types.segments import Phase
 
 
 class BudgetedModel(Model, Protocol):
-    """A model that generates a limited number of tokens, and counts them."""
-
     @property
     def budget(self) -> int:
-        """How many tokens this model may generate in total, over all requests."""
+        """In tokens, for all requests together."""
         ...
 
     @property
     def left(self) -> int:
-        """How many tokens samples may still generate. If this is 0, no further sample can be requested."""
+        """The tokens that samples may still generate. If this is 0, no further sample can be requested."""
         ...
 
     async def resume_mode(self) -> ResumeMode:
@@ -34,36 +32,31 @@ class StrategyTask:
     """One call, as a strategy gets it. To send the caller's request, the strategy calls ``model``."""
 
     model: BudgetedModel
-    """The caller's model. Each request to it spends tokens of its budget."""
     prompt: Prompt
     monitors: tuple[Monitor, ...]
-    """The monitors of the call."""
     sampling: Sampling
-    """The settings of a sample. ``temperature`` is ``None`` if the caller gave none: the server has its own."""
+    """``temperature`` is ``None`` if the caller gave none: the server has its own."""
     seed: int
     """The seed of the first sample."""
     starts_in: Phase = "answer"
-    """The phase in which the text of the model starts."""
     workers: WorkerPool | None = None
-    """The pool for checks; ``None``: each run creates its own."""
+    """``None``: each run creates its own."""
     is_structured: bool = False
     """Whether the caller asked for JSON."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StrategyChoice:
-    """The result of a strategy: the text that it chose, or the reason why it gives no answer."""
+    """The text that a strategy chose, or the reason why it gives no answer."""
 
     chunks: tuple[Chunk, ...] = ()
-    """The text. A chunk without tokens is text that the strategy wrote, unless it is a tool call."""
+    """A chunk without tokens is text that the strategy wrote, unless it is a tool call."""
     finish_reason: FinishReason | None = None
-    """Why the chosen text ended; ``None`` if there is none."""
     recording: object | None = None
     """The ``recording`` of the stream that brought exactly this text; ``None`` if it is put together from several."""
     gave_up: str = ""
     """Why the strategy gives no answer; empty if it gives one."""
     remedies: int = 0
-    """The number of remedies in the runs that the strategy made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,11 +64,11 @@ class LiveRun:
     """A supervised run that the reader sees, usually while the model generates it: its text becomes the answer."""
 
     monitors: tuple[Monitor, ...]
-    """The monitors, which use their remedies."""
+    """They use their remedies."""
     greedy: bool
     """Whether the temperature is 0."""
     seed: int = 0
-    """What is added to the seed of the call."""
+    """Added to the seed of the call."""
 
 
 @runtime_checkable
@@ -84,14 +77,14 @@ class CallStrategy(Protocol):
 
     @property
     def name(self) -> str:
-        """The name of the strategy with its options, such as ``best-of-n:n=4``."""
+        """With the options, such as ``best-of-n:n=4``."""
         ...
 
     def live(self, number: int, monitors: tuple[Monitor, ...]) -> LiveRun | None:
         """Return run *number* (from 0) of a strategy that answers with one run; ``None`` if there is no such run.
 
         A strategy that chooses among several texts has no run 0: then :meth:`choose` is called. A later run is
-        requested if the one before gave no answer. *monitors* are those of the call.
+        requested if the one before gave no answer.
         """
         ...
 
@@ -106,8 +99,6 @@ class CallStrategy(Protocol):
 
 @runtime_checkable
 class StrategyCatalog(Protocol):
-    """Finds strategies by name."""
-
     def names(self) -> frozenset[str]:
         """Return the names of all installed strategies."""
         ...

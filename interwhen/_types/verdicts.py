@@ -19,7 +19,7 @@ Level = Literal["flag", "locate", "explain", "witness"]
 ``witness``: also the counterexample or the right value."""
 
 LEVELS: tuple[Level, ...] = ("flag", "locate", "explain", "witness")
-"""The levels of feedback, lowest first."""
+"""Lowest first."""
 
 Scope = Literal["answer", "steps"]
 """What a pass covers: the answer to the task, or only steps on the way to it."""
@@ -115,7 +115,7 @@ is unverified. ``closed``: the text is held back or retracted, and usually the r
 only observes is always open."""
 
 LONGEST_PAUSE = 2.0
-"""The longest pause between two tries, in seconds."""
+"""In seconds, between two tries."""
 
 
 class Retry(msgspec.Struct, frozen=True, tag=True):
@@ -141,8 +141,8 @@ class Retry(msgspec.Struct, frozen=True, tag=True):
 
 
 OnError: TypeAlias = Ending | Retry | None
-"""The policy of a monitor for checks without a verdict. ``None``: ``closed`` for a delivery that holds text back and
-for a monitor with ``unproven="closed"``, otherwise ``open``."""
+"""``None``: ``closed`` for a delivery that holds text back and for a monitor with ``unproven="closed"``, otherwise
+``open``."""
 
 
 def read_on_error(text: str) -> OnError:

@@ -128,7 +128,7 @@ def verifier(
 
 
 class Ticket:
-    """Holds the deadline of one check in a worker, and its cancellation, which comes from another thread."""
+    """The deadline of one check in a worker, and its cancellation, which comes from another thread."""
 
     __slots__ = ("_callbacks", "_lock", "cancelled", "deadline")
 
@@ -173,7 +173,7 @@ def hold(ticket: Ticket) -> Iterator[None]:
 
 
 class WorkNote:
-    """Records where a check ran, or who answered a fork, and how long that had waited before."""
+    """Where a check ran, or who answered a fork, and how long that had waited before."""
 
     __slots__ = ("cluster_away", "waited", "worker")
 

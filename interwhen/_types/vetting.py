@@ -1,4 +1,4 @@
-"""Compares options with their annotations. An error says what the option must be, what it is, and what to do.
+"""Compares options with their annotations.
 
 The annotation is the only place that says what a value may be: a type, a ``Literal``, or a range by
 ``Annotated[int, Meta(ge=1)]``. The ``description`` of a ``Meta`` replaces the words that are derived from its range.
@@ -34,7 +34,7 @@ Texts = tuple[Text, ...]
 def vet(record: object, label: str | None = None, hint: str = "correct it") -> None:
     """Raise :class:`UsageError` if a field of *record* has a value that its annotation does not allow.
 
-    *record* is a dataclass or a struct, and *label* the words before the name of the field; its class without them.
+    In the message, *label* stands before the name of the field; by default, it is the class of *record*.
     """
     twin, kinds, apart = _kinds(cast("Any", type(record)))
     try:
@@ -95,7 +95,6 @@ REMOVED = {
     "allocator": "choose the strategy until-verified, or the remedy auto, which stop at a verified answer",
     "learner": "use the remedy Auto, and set its order if you want another one: Auto(order=...)",
 }
-"""Options that were removed, and what to use instead."""
 
 
 def require_known(label: str, names: Iterable[object], known: Sequence[str]) -> None:

@@ -1,4 +1,1 @@
-"""`interwhen bench`: measures what supervision costs and what verification gains, on this machine.
-
-A simulation is labelled as a simulation. `evaluation/` is `interwhen eval`.
-"""
+"""`interwhen bench`: what supervision costs and gains. `evaluation/` is `interwhen eval`."""

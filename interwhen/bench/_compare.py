@@ -37,37 +37,32 @@ _BEGIN = b'{"task":'
 
 
 class GradedAttempt(msgspec.Struct, frozen=True):
-    """The graded result of one attempt of a strategy at one exercise."""
-
     outcome: Outcome
     right: bool
-    """Whether the attempt gave an answer and the answer is right."""
     exercise: int
     """The index of the exercise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Settings of a comparison, which runs each strategy with each budget on the same exercises."""
+    """Settings: each strategy runs with each budget on the same exercises."""
 
     exercises: Sequence[Exercise]
     strategies: Sequence[Strategy]
-    """The strategies. Their names must differ."""
+    """Their names must differ."""
     budgets: Sequence[int]
-    """Budgets of an attempt, in generated tokens, without duplicates."""
+    """In generated tokens of one attempt, without duplicates."""
     sampling: Sampling
-    """The temperature of the samples, and the most tokens of one trace."""
+    """``max_tokens`` is the limit of one trace."""
     seed: int = 0
-    """The seed of the samples and of the order of the attempts."""
+    """For the samples and for the order of the attempts."""
     share: bool = True
-    """Whether strategies share the text of equal requests, which is generated once and charged to each of them.
-
-    Some strategies do not share.
-    """
+    """Whether the text of equal requests is generated once and charged to each strategy. Some strategies do not
+    share."""
     counts_prompts: bool = False
     """Whether prompt tokens use up the budget, too."""
     minutes: float | None = None
-    """The time limit: no further exercise begins after this many minutes."""
+    """After this many minutes, no further exercise begins."""
     made: Mapping[tuple[Arm, int], GradedAttempt] = field(default_factory=dict)
     """Attempts that were made earlier and are not made again, by arm and exercise."""
     when_made: Callable[[GradedAttempt], None] = lambda _: None
@@ -75,7 +70,7 @@ class Comparison:
 
 
 class _Rounds:
-    """Makes the attempts of one comparison with *model*, one exercise at a time."""
+    """Makes the attempts of one comparison, one exercise at a time."""
 
     def __init__(self, comparison: Comparison, model: Model, workers: WorkerPool | None) -> None:
         self._comparison = comparison
@@ -145,13 +140,11 @@ async def run_in_turn(
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """The attempts of a comparison by arm (budget and strategy), and the time that they took in *seconds*."""
-
     by_arm: Mapping[Arm, Sequence[GradedAttempt]]
     generated: int
-    """Tokens that the model generated for new attempts, without forks of strategies that share text."""
+    """Tokens generated for new attempts, without forks of strategies that share text."""
     exercises: int
-    """The number of exercises that all strategies attempted."""
+    """How many exercises all strategies attempted."""
     seconds: float
 
     @classmethod
@@ -286,7 +279,7 @@ def _uncached(outcome: Outcome) -> int:
 
 
 def family_tables(attempts: Mapping[str, Attempts], baseline: str) -> tuple[Table, ...]:
-    """Return a table of right answers by task, and a table that compares strategies with *baseline* by task.
+    """Compare the strategies task by task.
 
     *attempts* has the attempts at each task, by its name. All have the same arms.
     """
@@ -326,16 +319,13 @@ class RowSettings(msgspec.Struct, frozen=True):
 
     model: str
     seed: int
-    """The seed of the samples and of the order of the attempts."""
     temperature: float
     max_tokens: int
-    """The most tokens of one trace."""
     counts_prompts: bool
-    """Whether prompt tokens use up the budget of an attempt, too."""
 
 
 class AttemptRow(msgspec.Struct, frozen=True):
-    """One line of a file of attempts: an attempt, with its task and its settings."""
+    """One line of a file of attempts."""
 
     task: str
     settings: RowSettings
@@ -343,7 +333,7 @@ class AttemptRow(msgspec.Struct, frozen=True):
 
 
 class AttemptFile:
-    """The file of attempts at *path*, one JSON object a line, so that a comparison can be interrupted and continued."""
+    """Attempts in a file, one JSON object a line, so that an interrupted comparison can be continued."""
 
     # Attempts with other settings stay in the file, unused. An interrupted write leaves an incomplete last line, which
     # is removed.

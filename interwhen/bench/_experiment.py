@@ -1,4 +1,4 @@
-"""The common parts of all benchmarks: an experiment that runs arms in turn, and the command that reports on it."""
+"""Runs the arms of a benchmark in turn, and makes a command of a measurement."""
 
 from __future__ import annotations
 
@@ -40,13 +40,12 @@ class Experiment(Generic[A]):
 
     arms: Sequence[A]
     pairs: int
-    """How many rounds are counted. Fewer rounds run if *minutes* have passed."""
+    """How many rounds are counted; fewer if *minutes* have passed."""
     seed: int = 0
-    """The seed for the order of the arms."""
     warm_up: int = 1
-    """How many rounds run first and are not counted. Their numbers are negative."""
+    """Rounds that run first and are not counted. Their numbers are negative."""
     minutes: float | None = None
-    """The time limit: after this many minutes no further round begins, but at least one is counted."""
+    """After this many minutes, no further round begins, but at least one is counted."""
 
     def rounds(self) -> Iterator[tuple[int, list[A]]]:
         rng = random.Random(self.seed)  # noqa: S311  (an order, not a secret)
@@ -149,7 +148,7 @@ class Output:
 def check_files(**paths: Path | None) -> None:
     """Raise :class:`UsageError` if the folder of a file does not exist, or if the file is a folder.
 
-    *paths* maps each option to its file. The file ``-`` is standard output and is ignored.
+    The file ``-`` is standard output and is ignored.
     """
     for option, path in paths.items():
         if path is None or str(path) == "-":
@@ -171,10 +170,9 @@ def command_of(
 ) -> Callable[..., int]:
     """Return a function that runs *measure* as a command, with the options of *measure* and of :class:`Output`.
 
-    The function writes the report that *measure* returns, and returns the exit code: 0 if the report passed, else 1.
-    *needs* lists modules that extras install. If *uvloop* is not ``None``, the command has an option for the event
-    loop, with *uvloop* as its default. If *measure* has a parameter ``keep``, it gets a function that writes an
-    incomplete report as JSON. *has_charts* allows ``--plot``.
+    Its exit code is 0 if the report passed, else 1. *needs* lists modules that extras install. If *uvloop* is not
+    ``None``, the command has an option for the event loop, with *uvloop* as its default. A parameter ``keep`` of
+    *measure* gets a function that writes an incomplete report as JSON.
     """
     name = measure.__name__
     given = inspect.signature(measure)

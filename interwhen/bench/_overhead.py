@@ -1,4 +1,4 @@
-"""``interwhen bench overhead``: measures what supervision costs in CPU time, memory and time to close a stream."""
+"""``interwhen bench overhead``: what supervision costs in CPU time, memory and time to close a stream."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from interwhen.testing._scores import percentile
 
 _MIXED: tuple[Trigger, ...] = (Lines(), Sentences(), Paragraphs(), EveryChars(400))
 SIZES = (1024, 4096, 16384, 65536)
-"""Lengths of traces in chunks, for the growth of CPU time. Memory is measured at the last length."""
+"""Lengths of traces, in chunks. Memory is measured at the last one."""
 
 
 def _extract(segment: Segment) -> Iterator[Claim]:

@@ -43,7 +43,7 @@ from interwhen.testing._scores import percentile
 Arm = str
 """A condition: ``bare``, ``supervised``, ``control`` (a second bare run), or ``without NAME`` of a monitor."""
 Flows = Mapping[Arm, Sequence[tuple[Flow, ...]]]
-"""The runs of each arm and pair. A pair has several runs per arm if several streams run at once."""
+"""The runs by arm and pair. A pair has several runs of an arm if several streams run at once."""
 Axis = Literal["verifier-latency", "polls", "monitors", "concurrency", "length"]
 VALUES: dict[Axis, tuple[int, ...]] = {
     "verifier-latency": (0, 10, 100, 1000),
@@ -84,38 +84,36 @@ METRICS: Mapping[str, tuple[str, Callable[[Sequence[Flow]], float]]] = {
     "total": ("s", lambda flows: statistics.fmean(flow.total for flow in flows)),
     "total by tokens": ("ms", lambda flows: sum(flow.total for flow in flows) / sum(f.tokens for f in flows) * _MS),
 }
-"""The quantities that are compared within pairs: unit, and a function that computes it from the runs of an arm."""
+"""By metric: its unit, and a function that computes it from the runs of an arm in one pair."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """The settings of the measurement of what monitors cost: the streams that are read, and the monitors on them."""
+    """Settings of a measurement: the streams that are read, and the monitors on them."""
 
     source: Source = field(default_factory=ReplayedFile)
     chosen: tuple[Monitor, ...] = ()
-    """The monitors to use. If empty, *monitors* artificial monitors with a known cost are used."""
+    """If empty, artificial monitors with a known cost are used."""
     monitors: int = 5
     """The number of artificial monitors."""
     verifier_ms: float = 100.0
-    """How long each check of an artificial monitor waits, in milliseconds."""
+    """How long each of their checks waits."""
     waiting: Waiting = "async"
-    """How a check of an artificial monitor waits for this time."""
     poll_chars: int | None = None
-    """The size of the parts that artificial monitors check, in characters; ``None``: sentences, lines and so on."""
+    """The size of the parts that they check, in characters; ``None``: sentences, lines and so on."""
     forks: bool = False
-    """Whether artificial monitors ask the model in a fork for each part. The answer is ignored."""
+    """Whether they ask the model in a fork for each part. The answer is ignored."""
     pairs: int = 20
     """How many pairs are measured, after one that warms up; fewer if *minutes* have passed."""
     concurrency: int = 1
-    """How many streams of an arm run at once. A pair compares these groups of streams."""
+    """How many streams of an arm run at once. A pair compares these groups."""
     control: bool = False
     """Whether the bare arm runs twice, to measure the noise."""
     leave_one_out: bool = False
     """Whether there is also an arm without each monitor in turn."""
     seed: int = 0
-    """The seed of the requests and of the order of the arms."""
+    """For the requests and for the order of the arms."""
     minutes: float | None = None
-    """The time limit: after this many minutes no further pair begins, but at least one is measured."""
 
     def watching(self) -> Sequence[Monitor]:
         return self.chosen or passing(
@@ -175,11 +173,10 @@ class Setup:
 
 
 class Penalty:
-    """Compares the bare and the supervised run of each pair, and computes what supervision added.
+    """Compares the bare and the supervised run of each pair.
 
-    *flows* has the measured runs by arm and pair. A pair counts only if it is a correct run: no violation interrupted,
-    no run abstained or failed, and in each run at least two pieces of text came. ``others`` lists the other pairs with
-    the reason.
+    A pair counts only if it is a correct run: no violation interrupted, no run abstained or failed, and in each run at
+    least two pieces of text came. ``others`` lists the other pairs with the reason.
     """
 
     def __init__(self, source: str, monitors: Sequence[str], flows: Flows) -> None:
@@ -212,10 +209,9 @@ class Penalty:
     def added(
         self, metric: str, before: Arm = "bare", after: Arm = "supervised", scale: float = 1.0
     ) -> tuple[Estimate, Estimate]:
-        """Return the mean difference between two arms over the pairs, as an amount and in percent of *before*.
+        """Return the mean of *after* minus *before* over the pairs, as an amount and in percent of *before*.
 
-        *before* is subtracted from *after*. The amount is in the unit of *metric*. With a *scale* of 1000, a metric in
-        seconds becomes one in milliseconds.
+        The amount is in the unit of *metric*. With a *scale* of 1000, seconds become milliseconds.
         """
         unit = METRICS[metric][0] if scale == 1.0 else "ms"
         early, late = ([scale * value for value in self.values(metric, arm)] for arm in (before, after))
@@ -226,10 +222,9 @@ class Penalty:
         return mean_of([flow.tail * _MS for flow in self.supervised], "ms")
 
     def report(self, fail_above: float | None = None) -> Report:
-        """Return the report of the measurement.
+        """Return a report that fails above *fail_above* percent of added total time, or with too few correct runs.
 
-        With *fail_above*, it counts as failed if the upper end of the interval of the added total time is above
-        *fail_above* percent, or if fewer than 80 % of the pairs are correct runs.
+        The upper end of the interval of the added time counts. At least 80 % of the pairs must be correct runs.
         """
         upper = self.added("total")[1].high or 0.0
         enough = self.correct >= _ENOUGH * self.pairs

@@ -28,9 +28,9 @@ Arm = Literal["cold", "warm"]
 _ARMS: tuple[Arm, ...] = ("cold", "warm")
 QUESTION = "What is the sum of the first two numbers?"
 _VLLM = re.compile(r"^vllm:(?:gpu_)?prefix_cache_(queries|hits)(?:_total)?(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
-"""The counters in vLLM's ``/metrics``; vLLM 0.8 named them with ``gpu_``."""
+"""Counters in vLLM's ``/metrics``; vLLM 0.8 named them with ``gpu_``."""
 _SETTLED_SECONDS = 30.0
-"""The longest time until vLLM has counted a request. It takes milliseconds, unless the machine is very busy."""
+"""The longest wait until vLLM has counted a request. It takes milliseconds, unless the machine is very busy."""
 _NAMES = ("Ann", "Bob", "Cid", "Dot", "Eve", "Fay", "Gil", "Hal")
 
 
@@ -42,7 +42,7 @@ class FirstToken:
     prompt: int
     """The tokens of the prompt, by the counter of the server."""
     cached: int
-    """The part of them that the server took from its cache."""
+    """How many of them the server took from its cache."""
     confirmed: bool
     """Whether the work ahead of time saw the prefix in the counters."""
     stays: bool
@@ -50,16 +50,15 @@ class FirstToken:
     ahead: int
     """The prompt tokens that the work ahead of time sent."""
     hits: int | None = None
-    """The tokens that vLLM's own counter of prefix cache hits grew by; ``None`` without one, or with other requests."""
+    """By vLLM's own counter of prefix cache hits; ``None`` without one, or with other requests."""
 
 
 class CacheCounters(NamedTuple):
     """The counters of vLLM's prefix cache, in tokens, of all requests since the server started."""
 
     queries: int
-    """The prompt tokens that were looked up in the cache."""
+    """Prompt tokens that were looked up in the cache."""
     hits: int
-    """Looked-up tokens that the cache had."""
 
 
 def counters_in(metrics: str) -> CacheCounters | None:
@@ -71,10 +70,7 @@ def counters_in(metrics: str) -> CacheCounters | None:
 
 
 class CacheMonitor:
-    """Reads how many tokens of one request vLLM found in its prefix cache, from ``/metrics`` at *url*.
-
-    *transport* replaces the network in tests.
-    """
+    """Reads from vLLM's ``/metrics`` how many tokens of one request were in its prefix cache."""
 
     def __init__(self, url: str, transport: httpx2.AsyncBaseTransport | None = None) -> None:
         self._url = url

@@ -1,4 +1,4 @@
-"""The processes of a benchmark: starts helper processes, pins them to cores, and measures memory and CPU time."""
+"""Starts helper processes, pins processes to cores, and measures memory and CPU time."""
 
 from __future__ import annotations
 
@@ -24,14 +24,10 @@ class Memory(NamedTuple):
     """The memory of a process in MB (a million bytes); ``None`` if the system does not report it."""
 
     resident: float | None
-    """The resident memory now."""
     peak: float | None
-    """The most resident memory so far."""
 
 
 class Helper(NamedTuple):
-    """A helper process of a benchmark, and the URL that it serves."""
-
     process: subprocess.Popen[str]
     url: str
 

@@ -1,4 +1,4 @@
-"""The report of every benchmark: tables of estimates, charts and observations, for a terminal, JSON and Markdown."""
+"""The report of a benchmark, for a terminal, JSON and Markdown."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _UNBOUNDED = 10_000
 
 
 class Table(msgspec.Struct, frozen=True):
-    """A table: each row has named cells, and the first cell is the label of the row."""
+    """Each row has named cells, and the first cell is the label of the row."""
 
     title: str
     rows: tuple[Row, ...]
@@ -64,7 +64,7 @@ Point: TypeAlias = tuple[float, float]
 
 
 class Series(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The data of one line, or of one group of dots, in a chart."""
+    """One line, or one group of dots, in a chart."""
 
     label: str
     points: tuple[Point, ...]
@@ -78,7 +78,7 @@ class Series(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Chart(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A chart: its title, the labels of its axes, and its series. A logarithmic axis shows only positive values."""
+    """A logarithmic axis shows only positive values."""
 
     title: str
     x: str
@@ -97,22 +97,19 @@ class Chart(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of a benchmark: tables, charts, warnings, and whether it passed."""
-
     benchmark: str
     subject: str = ""
-    """The subject of the measurement, such as the name of the model; ``SIMULATION`` for a simulation."""
+    """Such as the name of the model; ``SIMULATION`` for a simulation."""
     tables: tuple[Table, ...]
     charts: tuple[Chart, ...] = ()
     warnings: tuple[str, ...] = ()
     passed: bool = True
-    """Whether the command exits with 0; otherwise with 1. A bar in a table that is not met need not change this."""
+    """Whether the command exits with 0 or with 1. A bar in a table that is not met need not change this."""
     observations: tuple[dict[str, Any], ...] = ()
     """The single measurements, if the benchmark keeps them."""
     settings: dict[str, Any] = {}
     """The options of the command; empty before it has ended."""
     machine: str = msgspec.field(default_factory=machine_name)
-    """A description of the machine on which the report was made."""
 
     @property
     def heading(self) -> str:

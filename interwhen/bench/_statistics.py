@@ -19,26 +19,22 @@ class Estimate(msgspec.Struct, frozen=True, omit_defaults=True):
 
     value: float
     unit: str = ""
-    """The unit of all numbers, such as ``ms``; empty for a plain number."""
+    """Such as ``ms``; empty for a plain number."""
     low: float | None = None
     high: float | None = None
     n: int = 1
-    """The number of measurements; 1 if it was not given."""
     limit: float | None = None
     """The bar: a maximum for *value*, or a minimum if *at_least*."""
     at_least: bool = False
-    """Whether *limit* is a minimum."""
 
     @property
     def met(self) -> bool | None:
-        """Whether the number meets its limit; ``None`` without a limit."""
         if self.limit is None:
             return None
         return self.value >= self.limit if self.at_least else self.value <= self.limit
 
     @property
     def bar(self) -> str:
-        """The limit as text, such as ``≤ 5 ms``; empty without a limit."""
         return "" if self.limit is None else f"{'≥' if self.at_least else '≤'} {self.limit:g} {self.unit}".rstrip()
 
     def __str__(self) -> str:
@@ -62,8 +58,7 @@ def estimate(
 ) -> Estimate:
     """Compute the statistic *of* (by default the median) of *values*, with its 95 % bootstrap interval.
 
-    The interval is Efron's (1979) percentile interval. *values* must not be empty. *unit* is their unit, *limit* is a
-    maximum for the result, and *seed* is for the random numbers of the bootstrap.
+    The interval is Efron's (1979) percentile interval. *values* must not be empty. *limit* is a maximum for the result.
     """
     middle = of(values)
     if all(value == values[0] for value in values):  # resampling would give the same value again
@@ -95,8 +90,7 @@ def growth_exponent(sizes: Sequence[int], costs: Sequence[float]) -> float:
 def mcnemar(fixed: int, broken: int) -> float:
     """Return the two-sided exact p-value of McNemar's test (1947) on paired results of two arms.
 
-    *fixed* is the number of pairs in which only the second arm is right, *broken* of those in which only the first one
-    is.
+    *fixed* counts the pairs in which only the second arm is right, *broken* those in which only the first one is.
     """
     count, fewer = fixed + broken, min(fixed, broken)
     return min(1.0, 2 * sum(math.comb(count, i) for i in range(fewer + 1)) / 2**count) if count else 1.0

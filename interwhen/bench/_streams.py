@@ -1,4 +1,4 @@
-"""Reads the measured streams, bare or supervised. They come from a replay, a local model, or a server."""
+"""Reads the measured streams, bare or supervised: of a replay, a local model or a server."""
 
 from __future__ import annotations
 
@@ -67,9 +67,8 @@ class ReplayedFile:
     path: Path = RECORDED
     speed: float = 1.0
     tokens: int | None = None
-    """How many chunks of each stream are sent at most; ``None``: all."""
+    """The most chunks of each stream; ``None``: all."""
     transport: TransportName = "httpx2"
-    """The HTTP library that reads the streams."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +78,7 @@ class LocalSource:
     spec: str = ""
     tokens: int = 400
     slots: int = 3
-    """How many streams and forks run at the same time. Others wait."""
+    """How many streams and forks run at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +98,10 @@ Source: TypeAlias = ReplayedFile | LocalSource | ServerSource
 
 @dataclass(frozen=True, slots=True)
 class OpenSource:
-    """An opened source of streams: its name, and its models, each with a request."""
-
     name: str
     asked: tuple[tuple[Model, Request], ...]
     seed: int = 0
-    """The seed of the requests of pair 0; each later pair adds one."""
+    """For the requests of pair 0; each later pair adds one."""
 
     def pair(self, number: int) -> tuple[Model, Request]:
         # All runs of the pair get the same request and seed.
@@ -185,16 +182,16 @@ class MonitorCost(msgspec.Struct, frozen=True, kw_only=True):
     """How long it blocked the event loop, in those of the run's 16 longest blocks over 20 ms that are known to be its
     own."""
     tail: float
-    """The time from the end of the stream to the end of the monitor's last check; 0 if that check ended earlier."""
+    """From the end of the stream to the end of the monitor's last check; 0 if that check ended earlier."""
 
 
 def cost_of(
     monitor: Monitor, extracting: float, result: Result, last_check: Mapping[str, float], ended: float
 ) -> MonitorCost:
-    """Return the checks and times of *monitor* in the run with *result*. Its extractions took *extracting* seconds.
+    """Return the cost of *monitor*, whose extractions took *extracting* seconds.
 
-    *last_check* has the time at which the last check of each monitor ended, by its name, and *ended* that of the
-    stream, in seconds after the start of the run.
+    *last_check* has the end of each monitor's last check, and *ended* that of the stream, in seconds after the start of
+    the run.
     """
     name, judge = monitor.name, monitor.verifier
     mine = [check for check in result.checks if check.monitor == name]
@@ -213,7 +210,7 @@ def cost_of(
 
 
 class ForkTimer(ModelWrapper):
-    """Wraps *model* and records when its forks run. Calls go to the model unchanged."""
+    """Wraps a model and records when its forks run."""
 
     # The caller sets `begun` to the start of the run, on the clock `time.perf_counter()`.
 
@@ -221,7 +218,7 @@ class ForkTimer(ModelWrapper):
         super().__init__(model)
         self.begun = 0.0
         self.forks: list[tuple[float, float]] = []
-        """For each fork that has ended the times of its request and its end, in seconds since ``begun``."""
+        """:attr:`Flow.fork_spans`, of the forks that have ended."""
 
     async def complete(self, request: Request) -> Completion:
         asked = time.perf_counter() - self.begun
@@ -235,26 +232,24 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     """The measurements of one run. Points in time are seconds since the run began; durations are in seconds."""
 
     arrivals: tuple[float, ...]
-    """The times at which pieces of the model's text reached the reader."""
+    """When pieces of the model's text reached the reader."""
     total: float
-    """The time at which the reader knew that the run had ended. A supervised run first waits for open checks."""
+    """When the reader knew that the run had ended. A supervised run first waits for open checks."""
     tail: float = 0.0
-    """The time from the end of the stream to the end of the run; 0 for a bare run."""
+    """From the end of the stream to the end of the run; 0 for a bare run."""
     tokens: int
-    """The tokens of the model's text, with discarded ones."""
+    """With those of discarded text."""
     text_sha256: str
-    """The SHA-256 of the text, to compare the runs of a pair."""
+    """Compared within a pair."""
     fork_spans: tuple[tuple[float, float], ...] = ()
     """For each fork, also one that failed, the times of its request and of its end."""
     forks: int = 0
     fork_tokens: int = 0
-    """The tokens that all forks generated."""
     fork_prompt_tokens: int = 0
-    """The prompt tokens of all forks."""
     costs: tuple[MonitorCost, ...] = ()
-    """The checks and times of each monitor; empty for a bare run."""
+    """Empty for a bare run."""
     why_not: str = ""
-    """Why this was not a correct run; empty if it was correct."""
+    """Why this was not a correct run; empty if it was."""
 
     @property
     def gaps(self) -> list[float]:
@@ -332,7 +327,7 @@ def _sha256(text: str) -> str:
 # Monitors with a known cost that pass every claim: the default monitors of ``interwhen bench penalty``.
 
 Waiting = Literal["async", "thread"]
-"""How a verifier with a known cost waits: in an async task, like a request to another server, or in a thread."""
+"""In an async task, like a request to another server, or in a thread."""
 
 _TRIGGERS: tuple[Trigger, ...] = (Sentences(), Lines(), EveryChars(400), Paragraphs(), Sentences())
 _ASK = "\nState so far, in braces:"

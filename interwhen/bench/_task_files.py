@@ -19,19 +19,17 @@ from interwhen.toolkit import MissingExtraError
 
 
 class PromptLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One prompt in a file, perhaps with its right answer, a name and monitors. Other fields are ignored."""
+    """One prompt in a file. Other fields are ignored."""
 
     prompt: Prompt
-    """A text, which becomes one message of the user, or the messages of a chat."""
+    """A text becomes one message of the user."""
     answer: str | int | float | None = None
     name: str | int = ""
     monitors: tuple[str, ...] | None = None
-    """The monitors for this prompt; ``None``: those of the task or the command."""
+    """``None``: those of the task or the command."""
 
 
 class ExerciseLine(PromptLine, frozen=True, kw_only=True):
-    """One exercise in a file: a prompt with its right answer."""
-
     answer: str
 
 
@@ -68,10 +66,9 @@ def hub(
 ) -> Iterator[Exercise]:
     """Yield at most *count* rows of the Hugging Face dataset *name* as exercises, in random order.
 
-    The dataset is downloaded, unless it is in the cache of the package ``datasets``. *config* and *split* select a part
-    of the dataset, and *seed* determines the order. *prompt* and *target* are names of columns; the first group of the
-    regex *target_pattern* in the column *target* is the right answer. *instruction* becomes the system message.
-    *monitors* watch each exercise. The regex *answer* finds the answer in a text of the model. Raises
+    The dataset is downloaded, unless it is in the cache of the package ``datasets``. *prompt* and *target* are names of
+    columns; the first group of the regex *target_pattern* in the column *target* is the right answer. *instruction*
+    becomes the system message. The regex *answer* finds the answer in a text of the model. Raises
     :class:`MissingExtraError` without the extra ``datasets``. The iterator raises :class:`~interwhen.UsageError` if a
     column is missing, if *target_pattern* finds no answer, or if a pattern is no regex with a group.
     """

@@ -20,7 +20,7 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 class _Stderr:
-    """A logger that prints to stderr without disturbing a view that is redrawn there."""
+    """Prints to stderr without disturbing a view that is redrawn there."""
 
     def msg(self, message: str) -> None:
         say(message)
@@ -29,7 +29,7 @@ class _Stderr:
 
 
 def configure(level: LogLevel) -> None:
-    """Send log events of *level* and above to stderr, one line each, without colours. Events below it are dropped."""
+    """Send log events of *level* and above to stderr, one line each, without colours."""
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -45,8 +45,7 @@ def configure(level: LogLevel) -> None:
 
 
 GROUP = "interwhen.commands"
-"""The group of entry points with which packages add commands. Each names a cyclopts command or app, as
-``module:object``."""
+"""The entry points with which packages add commands: each is a cyclopts command or app, as ``module:object``."""
 
 app = App(
     name="interwhen",

@@ -57,25 +57,21 @@ REPAIRED = "Take 59. Multiply by 12. Subtract 63. What do you get?"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """One run of the demo: its problem, its monitor, and how it ends with the tiny model."""
-
     introduction: str
-    """The text before the run."""
     problem: str
     right: str
     """The right answer."""
     monitor: str | None
-    """The name of the monitor, with its options. ``None``: the model runs alone."""
+    """With its options. ``None``: the model runs alone."""
     budgets: Budgets | None = None
-    """The budgets of the run; ``None``: the default ones."""
+    """``None``: the default ones."""
     ends: Label
-    """The end of the run with the model for which the problem was chosen."""
+    """The end with the model for which the problem was chosen."""
     interrupts: tuple[int, int]
-    """The least and the most interrupts of that model."""
+    """The least and the most of that model."""
 
     @property
     def prompt(self) -> tuple[Message, ...]:
-        """The problem of the scene as a chat: one message of the user."""
         return (Message("user", self.problem),)
 
 
@@ -111,14 +107,13 @@ SCENES = (
 
 
 class PacedModel(ModelWrapper):
-    """Wraps *model* and slows its streams down to about *rate* tokens a second. Forks are not slowed down."""
+    """Slows the streams of *model* down to about *rate* tokens a second, but not its forks."""
 
     def __init__(self, model: Model, rate: float) -> None:
         super().__init__(model)
         self._rate = rate
 
     async def stream(self, request: Request) -> Stream:
-        """Open a stream that returns at most one chunk at a time, at the limited rate."""
         return _PacedStream(await self._model.stream(request), self._rate)
 
 
@@ -167,7 +162,6 @@ class SceneViewer(Viewer):
         self._console.print(self._picture(), soft_wrap=True)
 
     def show(self, event: Event) -> None:
-        """Remember *event*; the next frame of the picture shows it."""
         self._state = apply(self._state, event)
 
     def _picture(self) -> Text:
@@ -239,7 +233,7 @@ def _introduce(console: Console, model: Model, *, is_ours: bool) -> None:
 
 
 async def _play(console: Console, model: Model, *, plain: bool) -> list[Result]:
-    """Run the scenes with *model* one after the other, show them, and return the results. Stop after a failed run."""
+    """Run and show the scenes one after the other, and stop after a failed run."""
     results: list[Result] = []
     for number, scene in enumerate(SCENES, start=1):
         console.print(_heading(number, scene), soft_wrap=True)
@@ -263,7 +257,6 @@ def _heading(number: int, scene: Scene) -> Text:
 
 
 def _conclusion(result: Result, scene: Scene, signs: Signs) -> Text:
-    """Return a line that says how the run ended, whether its answer is right, and how many tokens it took."""
     is_right = result.answer.split()[-1:] == [scene.right]
     match result:
         case Abstained(reason=why) | Failed(error=why):
@@ -298,7 +291,7 @@ print(client.responses.create(model="gpt-5-mini", input="17 * 24?").output_text)
 
 
 def _program(name: str) -> str:
-    """Return how to call *name* of this environment from the working directory."""
+    """Return how to call *name* of this environment."""
     path = Path(sys.executable).with_name(name)
     if shutil.which(name) == str(path):
         return name

@@ -134,10 +134,7 @@ def _contract(base_url: str | None, model: str, *, json: bool) -> int:
 
 
 def _configured() -> JournalSettings | None:
-    """Return the settings of journals in ``interwhen.toml`` or the environment.
-
-    ``None`` if they cannot be read or the gateway is not installed.
-    """
+    """Return the settings of journals; ``None`` if they cannot be read or the gateway is not installed."""
     try:
         from interwhen.gateway._config import load_config
     except ImportError:
@@ -159,10 +156,9 @@ def _journal_diagnosis(folder: Path, base_url: str | None) -> Diagnosis:
 
 
 def examine_journals(settings: JournalSettings) -> tuple[ProbeFinding, ...]:
-    """Examine the journal directory of *settings*, and return what was found.
+    """Examine the journal directory of *settings*; a temporary file is created there.
 
-    The findings are about access, the number and size of the journals, their ends, and the free disk space. A temporary
-    file is created there. At most the newest 200 journals are read. A missing directory is the only finding.
+    At most the newest 200 journals are read. If the directory is missing, this is the only finding.
     """
     folder = Path(settings.path)
     access = _access(folder)
@@ -229,7 +225,7 @@ def _ends(files: list[tuple[float, int, Path]]) -> ProbeFinding:
 
 
 def _lost(base_url: str) -> ProbeFinding:
-    """Return the count of lost journals of the gateway at *base_url*. Without a count, the finding is ``unknown``."""
+    """Ask the gateway for its count of lost journals. Without a count, the finding is ``unknown``."""
     import httpx2
 
     url = base_url.rstrip("/").removesuffix("/v1") + "/metrics"
@@ -257,10 +253,7 @@ class _Endpoint(NamedTuple):
 
 @asynccontextmanager
 async def _endpoint(base_url: str | None, model: str) -> AsyncIterator[_Endpoint]:
-    """Yield the server at *base_url*. Without *base_url*, start a server for the local *model*, and stop it at the end.
-
-    In this case, raise :class:`UsageError` if *model* is not local, and the errors of the start.
-    """
+    """Yield the server at *base_url*; without it, start a server for the local *model*, and stop it at the end."""
     if base_url is not None:
         import os
 

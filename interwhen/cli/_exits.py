@@ -8,7 +8,7 @@ from interwhen._types.results import Status
 
 OK = 0
 BROKEN = 1
-"""The command ran, and found something wrong: for example a missed bar (``bench``) or a broken line (``doctor``)."""
+"""The command ran, and found something wrong, such as a missed bar (``bench``)."""
 USAGE = 2
 FAILED = 5
 INTERRUPTED = 130
@@ -17,5 +17,4 @@ BY_STATUS: dict[Status, int] = {"verified": 0, "unverified": 3, "abstained": 4, 
 
 
 def of_error(error: InterwhenError) -> int:
-    """Return the exit code for *error*: 2 for a :class:`UsageError` or a missing extra, 5 for any other error."""
     return USAGE if isinstance(error, UsageError | MissingExtraError) else FAILED

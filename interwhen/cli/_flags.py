@@ -48,8 +48,7 @@ class ModelFlags:
     def open(self, prompt: Prompt = "") -> Model:
         """Open the selected model; the caller closes it.
 
-        Without --api, the kind of *prompt* (text or chat) selects the API of a server. Raises
-        :class:`~interwhen.InterwhenError` if the options do not fit together or the model cannot be loaded.
+        Without --api, the kind of *prompt* (text or chat) selects the API of a server.
         """
         if self.base_url is None:
             if self.api is not None:
@@ -62,7 +61,6 @@ class ModelFlags:
 
     @property
     def is_given(self) -> bool:
-        """Whether any of these options was given."""
         return bool(self.model or self.base_url or self.api)
 
     def arguments(self, prompt: Prompt) -> tuple[str, ...]:
@@ -96,7 +94,6 @@ class SamplingFlags:
     """A text that ends the generation. May be given several times."""
 
     def value(self) -> Sampling:
-        """Return the sampling settings that these options select."""
         return Sampling(
             max_tokens=self.max_tokens,
             temperature=self.temperature,
@@ -125,7 +122,6 @@ class BudgetFlagsWithoutReconnects:
     """The most seconds of the run."""
 
     def value(self) -> Budgets:
-        """Return the budgets that these options select. Raises :class:`UsageError` for a negative number."""
         return Budgets(
             remedies=self.max_remedies,
             repeats=self.max_repeats,
@@ -145,7 +141,6 @@ class BudgetFlags(BudgetFlagsWithoutReconnects):
     """The most broken streams that are resumed."""
 
     def value(self) -> Budgets:
-        """Return the budgets that these options select. Raises :class:`UsageError` for a negative number."""
         # Not super(): a dataclass with slots is a copy of its class, which super() without arguments does not know.
         return msgspec.structs.replace(BudgetFlagsWithoutReconnects.value(self), reconnects=self.max_reconnects)
 
@@ -165,11 +160,7 @@ class ContextFlags:
     """If the prompt lacks the text of the context: at most so many characters of it, by relevance; default: none."""
 
     def open(self, model: Model) -> AbstractAsyncContextManager[Ready | None]:
-        """Return a context manager that opens the prepared context for *model*. Without --context, it yields ``None``.
-
-        Raises :class:`UsageError` if the options do not fit together. Entering the context manager raises the errors of
-        the store, and :class:`UsageError` for a context or a key file that cannot be used.
-        """
+        """Return a context manager that opens the prepared context; without --context, it yields ``None``."""
         if self.context is None:
             if self.store is not None or self.key_file is not None or self.passages:
                 raise UsageError(
@@ -183,12 +174,11 @@ class ContextFlags:
 
 
 def default_api(prompt: Prompt) -> Api:
-    """Return the API for *prompt*: chat for messages, completions for a text."""
     return "completions" if isinstance(prompt, str) else "chat"
 
 
 def without_login(url: str) -> str:
-    """Return *url* without user, password and query. A fragment is kept."""
+    """Return *url* without user, password and query."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
 
@@ -198,7 +188,7 @@ class _Conversation(msgspec.Struct, frozen=True):
 
 
 def read_prompt(text: str | None, prompt_file: Path | None, chat: Path | None) -> Prompt:
-    """Return the prompt that the user gave as *text*, *prompt_file* or *chat*. The file ``-`` is stdin.
+    """Read the prompt from one of the three sources. The file ``-`` is stdin.
 
     *chat* is a JSON file: a list of messages, or an object with this list as ``messages``. Raises :class:`UsageError`
     if not exactly one of the three was given, or if the prompt cannot be read.

@@ -32,15 +32,13 @@ REMOVED = {
     "sandbox": "write interwhen doctor --sandbox",
     "simulate": "write python -m tests.simulation in a checkout of the repository",
 }
-"""The commands and options that were removed, and what to do instead."""
 _MISSING = "error: the command line needs an extra that is not installed: pip install 'interwhen[cli]'"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command in *arguments* (default: those of the process), and end the process with its exit code.
 
-    An :class:`InterwhenError` becomes one line on stderr; with ``--debug``, it is raised. Without *arguments*,
-    tracebacks of uncaught errors are printed with their control characters escaped.
+    An :class:`InterwhenError` becomes one line on stderr; with ``--debug``, it is raised.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None:
@@ -52,7 +50,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    """Print the *traceback* of *error* to stderr, as Python does, but with control characters escaped."""
     # Messages may quote servers and models, whose control characters could change the terminal.
     from traceback import format_exception
 
@@ -99,7 +96,7 @@ def _exit_code(arguments: list[str]) -> int:
 
 
 def _removed(arguments: Sequence[str]) -> str | None:
-    """Return the removed command that *arguments* call, one to three words, or that command and an option."""
+    """Return the key of :data:`REMOVED` that *arguments* call."""
     words = [word for word in arguments if not word.startswith("-")]
     options = [word.partition("=")[0] for word in arguments if word.startswith("--")]
     commands = [" ".join(words[:number]) for number in (3, 2, 1)]
@@ -108,7 +105,7 @@ def _removed(arguments: Sequence[str]) -> str | None:
 
 
 def _known(error: InterwhenError | BaseExceptionGroup[Any]) -> InterwhenError | None:
-    """Return *error*, or the first error in a group of such errors, as task groups raise. ``None`` for other groups."""
+    """Return *error*, or the first one of a group with only errors of interwhen; ``None`` for other groups."""
     if isinstance(error, InterwhenError):
         return error
     ours, others = error.split(InterwhenError)
@@ -131,10 +128,7 @@ def _with_dashes(arguments: list[str]) -> list[str]:
 
 
 def _output_failed(error: OSError, *, debug: bool) -> int:
-    """Discard further output after a closed pipe or a full disk, and return the exit code. Raise any other *error*.
-
-    With *debug*, the error of a full disk is raised, too.
-    """
+    """Discard further output after a closed pipe or a full disk, and return the exit code. Raise any other *error*."""
     import os
 
     from interwhen.cli import _exits

@@ -28,14 +28,13 @@ from interwhen.policy._syntax import show
 
 
 def say(lines: Iterable[str]) -> None:
-    """Print *lines* to stdout, with control characters escaped."""
+    """Print *lines*, with control characters escaped."""
     console = stdout_console()
     for line in lines:
         console.print(Text(joined(line)))
 
 
 def show_admission(policy: WrittenPolicy, admission: Admission) -> None:
-    """Print which rules are admitted, why others are not, the rules for each clause, and the clauses without a rule."""
     console = stdout_console()
     signs = signs_for(console.encoding)
     listed = table("", "rule", "examples", "mistakes noticed", "why not")
@@ -62,10 +61,7 @@ def show_admission(policy: WrittenPolicy, admission: Admission) -> None:
 
 
 def explained(rule: Rule, schema: Schema) -> Iterator[str]:
-    """Yield the lines that explain *rule*: its problems, clauses, tools, conditions, messages and examples.
-
-    Each example has its expected outcome, and the actual outcome if that is another.
-    """
+    """Explain *rule*, and show the outcome of an example if it is not the expected one."""
     yield from (f"problem:  {problem}" for problem in problems_of(rule, schema))
     yield from (f"clause:   {clause}" for clause in rule.clauses)
     yield f"looks at: {', '.join(rule.tools) or 'every tool'}, {rule.moment} the call"
@@ -82,7 +78,6 @@ def explained(rule: Rule, schema: Schema) -> Iterator[str]:
 
 
 def show_replayed(findings: Replayed) -> None:
-    """Print the result of a policy on recorded runs: the counts for each rule, and what they revealed."""
     listed = table("rule", "keeps", "breaks", "unknown", "not applicable", "why unknown")
     for column in listed.columns[1:-1]:
         column.justify = "right"

@@ -52,10 +52,7 @@ _RULE = GateRule()
 
 
 def worth_table(prepared: PreparedContext, records: Mapping[ItemId, GateRecord]) -> Table | None:
-    """Return a table of what each current item of *prepared* saves, one row for each item with a record in *records*.
-
-    ``None`` without a row.
-    """
+    """Make a table of what each current item with a record saves; return ``None`` without such an item."""
     recorded = [(step, records[item.id]) for step, item in prepared.current.items.items() if item.id in records]
     if not recorded:
         return None
@@ -107,7 +104,6 @@ class StoreFlags:
     """A file with the key that seals each entry of the store; default: the key in INTERWHEN_STORE_KEY, if it is set."""
 
     def open(self, *, creates: bool = False) -> Store:
-        """Open the store that the options name, as :func:`open_place` does."""
         return open_place(self.store, self.key_file, creates=creates)
 
 
@@ -416,10 +412,7 @@ def _worker(pre: Precomputer, specs: Sequence[Mapping[str, Any]]) -> WorkerSetti
 
 
 def _prepared(store: Store, name: str) -> PreparedContext:
-    """Load the context *name* for display, with the producers and settings of the last worker on it.
-
-    Without such a worker, only its generation is set. Raises :class:`~interwhen.UsageError` if it is not in *store*.
-    """
+    """Load a context with the settings of its last worker; without such a worker, set only its generation."""
     worker = last_worker(store, name)
     prepared = PreparedContext(name)
     generation, record = read_context(store, name)

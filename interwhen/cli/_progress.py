@@ -1,4 +1,4 @@
-"""Progress of commands that take a while: one line on stderr, with counts and the remaining time."""
+"""Progress of commands that take a while, as one line on stderr."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from interwhen.cli._text import joined
 T = TypeVar("T")
 
 _SILENT_SECONDS = 2.0
-"""Seconds after the start of a block in which no progress is shown."""
+"""No progress is shown in these first seconds of a block."""
 _REDRAW_SECONDS = 0.2
 _LINE_SECONDS = 10.0
-"""The time between two lines where stderr is not a terminal."""
+"""Between two lines where stderr is not a terminal."""
 _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
 
 
@@ -40,9 +40,8 @@ _blocks: list[ProgressLine] = []
 class ProgressLine:
     """Shows the progress of a block of work on stderr.
 
-    *verb* names the work, such as "checking"; *total* is the number of its steps, or ``None``. With *ticks*, a thread
-    updates the line during a long step. Nothing is shown in the first two seconds, with ``--quiet``, or while another
-    block is open inside this block.
+    *verb* names the work, such as "checking". With *ticks*, a thread updates the line during a long step. Nothing is
+    shown in the first two seconds, with ``--quiet``, or while another block is open inside this block.
     """
 
     def __init__(
@@ -86,10 +85,7 @@ class ProgressLine:
         self._show()
 
     def of(self, done: int, total: int | None, note: str = "") -> None:
-        """Set the number of finished steps to *done* and that of all steps to *total*, and show both if it is time.
-
-        *note* follows the counts.
-        """
+        """Set the progress to *done* of *total* steps, with *note* after the counts."""
         self._total = total
         self.to(done, note)
 

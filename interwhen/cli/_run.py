@@ -113,7 +113,7 @@ def run(
 
 
 def _repeated(monitors: Iterable[str], sign_with: Path | None) -> Iterator[str]:
-    """Yield these options as arguments, for a command to be shown. Options of a monitor with a secret are left out."""
+    """Yield these options for a command to be shown. Options of a monitor with a secret are left out."""
     for spec in monitors:
         yield from ("-m", spec if is_writable(spec) else f"{spec.partition(':')[0]}:...")
     if sign_with is not None:

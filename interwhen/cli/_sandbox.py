@@ -15,11 +15,7 @@ from interwhen.sandbox._sandbox import Guarantees
 
 
 def show_guarantees(*, json: bool) -> int:
-    """List the guarantees of each sandbox on this machine, with the mechanisms that enforce them; return the exit code.
-
-    A process sandbox is made once for this; one with bubblewrap only if "bwrap" is in PATH. The Monty sandbox is listed
-    if it is installed. With *json*, the output is one JSON array.
-    """
+    """List the guarantees of each sandbox on this machine, with the mechanisms that enforce them."""
     sandboxes: list[ProcessSandbox | MontySandbox] = [ProcessSandbox()]
     if shutil.which("bwrap") is not None:
         sandboxes.append(ProcessSandbox(isolation="bubblewrap"))

@@ -17,9 +17,9 @@ from interwhen._types.errors import PluginError
 # In a process of its own, because a module may wait for ever, or end its process.
 
 _IMPORT_SECONDS = 5.0
-"""How long the list waits for the import of one plug-in."""
+"""For the import of one plug-in."""
 _START_SECONDS = 60.0
-"""How long it waits for the start of the process, on a busy machine."""
+"""For the start of the process, on a busy machine."""
 
 
 def scopes_of(plugins: list[registry.Plugin]) -> list[tuple[registry.Plugin, str]]:

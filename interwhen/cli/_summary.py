@@ -1,4 +1,4 @@
-"""The summary of a run: status, reasons, violations, certificate, tokens and time."""
+"""The summary of a run, for a terminal."""
 
 from __future__ import annotations
 

@@ -30,7 +30,6 @@ _CLOSE_SECONDS = 5.0
 
 
 async def show_run(run: Run, viewer: Viewer) -> Result:
-    """Read *run* to its end, show each event with *viewer*, and return the result."""
     with viewer:
         async with run:
             async for event in run:
@@ -51,12 +50,12 @@ async def closing(model: Model) -> AsyncIterator[None]:
 # Ctrl-C: the run is cancelled, its record is written, and the process ends within a second, even if a part of it hangs.
 
 _PATIENCE = 0.8
-"""How long the cancellation may take, in seconds: the user does not wait for a verifier or a server that hangs."""
+"""In seconds: the user does not wait for a verifier or a server that hangs."""
 _SHOW_CURSOR = "\n\x1b[?25h"
 
 
 class Interrupted(KeyboardInterrupt):
-    """Raised after Ctrl-C has cancelled the work. The message is a hint for the user; it may be empty."""
+    """Raised after Ctrl-C has cancelled the work. The message is a hint for the user."""
 
 
 def run_to_end(main: Callable[[], Awaitable[int]], hint: str = "") -> int:
@@ -64,7 +63,7 @@ def run_to_end(main: Callable[[], Awaitable[int]], hint: str = "") -> int:
 
     On Ctrl-C, *main* is cancelled, and :class:`Interrupted` is raised with *hint*. If that takes longer than 0.8
     seconds, or at a second Ctrl-C, the process ends with the exit code 130. This holds in the main thread, if SIGINT
-    has Python's own handler. Another :class:`KeyboardInterrupt` is raised again with *hint*.
+    has Python's own handler.
     """
     try:
         with _Handler(hint) as handler:
@@ -77,17 +76,14 @@ def run_to_end(main: Callable[[], Awaitable[int]], hint: str = "") -> int:
 
 
 def resume_hint(journal: Path | None, options: Sequence[str] = ()) -> str:
-    """Return a line that tells the user how to resume an interrupted run from its *journal*, with these *options*.
-
-    ``None``: the line says how to give the next run a journal.
-    """
+    """Tell the user how to resume an interrupted run, or without *journal*, how to give the next run one."""
     if journal is None:
         return "to resume interrupted runs, give them a journal: interwhen run --journal FILE ..."
     return f"to resume: {shlex.join(['interwhen', 'resume', str(journal), *options])}"
 
 
 def leave() -> None:
-    """End the process with the exit code 130 if a thread still runs for which Python would wait. Else do nothing."""
+    """End the process if a thread still runs for which Python would wait."""
     # Such a thread may have a verifier that hangs, and it cannot be stopped.
     main = threading.main_thread()
     if any(thread is not main and not thread.daemon for thread in threading.enumerate()):
@@ -115,8 +111,6 @@ def _woken_by_signals(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
 
 
 class _Handler:
-    """Cancels the work at the first SIGINT, and ends the process at a second one or if the cancellation takes long."""
-
     def __init__(self, hint: str) -> None:
         self.pressed = 0
         self._hint = hint
@@ -137,7 +131,6 @@ class _Handler:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
     async def guard(self, main: Callable[[], Awaitable[int]]) -> int:
-        """Run *main* and return its exit code; 130 if Ctrl-C has cancelled it."""
         import asyncio
 
         loop = asyncio.get_running_loop()
@@ -160,7 +153,6 @@ class _Handler:
             self._end()
 
     def _end(self) -> None:
-        """Kill worker processes, print the hint, and end the process at once, with the exit code 130."""
         # The journal needs no end: a run can be resumed from the records that it has written.
         _kill_workers()
         if sys.stdout.isatty():

@@ -29,15 +29,12 @@ _ACTING = re.compile(
 
 
 def visible(text: str) -> str:
-    r"""Return *text* with control and invisible characters shown as escapes such as ``\x1b``.
-
-    Newlines, blanks, and the invisible characters that emoji need, are kept.
-    """
+    r"""Show control and invisible characters as escapes, except newlines and what emoji need."""
     return _ACTING.sub(_escaped, text)
 
 
 def joined(text: str) -> str:
-    r"""Return *text* on one line: control characters are escaped as in :func:`visible`, and newlines as ``\n``."""
+    r"""Return *text* on one line: escaped as by :func:`visible`, and newlines as ``\n``."""
     return visible(text).replace("\n", r"\n")
 
 
@@ -52,10 +49,7 @@ def as_json(value: object) -> str:
 
 
 def json_safe(encoded: str) -> str:
-    r"""Escape the control and invisible characters in the JSON text *encoded* as ``\u`` and four digits.
-
-    The JSON value stays the same. Newlines are kept.
-    """
+    r"""Escape control and invisible characters in JSON text; its value stays the same, and newlines are kept."""
     return _ACTING.sub(_json_escaped, encoded)
 
 
@@ -73,7 +67,7 @@ def _json_escaped(match: re.Match[str]) -> str:
 
 
 class PipeAwareConsole(Console):
-    """A console that raises an error when the reader of the output has closed it. main() then ends the process."""
+    """Raises an error when the reader of the output has closed it. main() then ends the process."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
@@ -111,7 +105,7 @@ def print_error(message: str) -> None:
 # The signs and colours of a view. Each meaning has both, so that either is enough.
 
 LineKind = Literal["passed", "open", "unproven", "violated", "plain"]
-"""The state of a line: the worst state of its parts."""
+"""The worst state of the parts of a line."""
 
 STYLES: dict[LineKind, str] = {
     "passed": "green",
@@ -138,13 +132,11 @@ class Signs:
     wrote: str = "»"
     """Marks a line in which interwhen wrote something, and a remedy."""
     cut: str = "↶"
-    """Marks a retraction."""
     bar: str = "│"
     """Stands between the signs of a line and its text."""
     quotes: tuple[str, str] = ("«", "»")
     """Stand around text that interwhen wrote."""
     retracted: tuple[str, str] = ("~~", "~~")
-    """Stand around retracted text."""
 
     def of(self, kind: LineKind) -> str:
         return " " if kind == "plain" else str(getattr(self, kind))

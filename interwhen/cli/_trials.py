@@ -34,13 +34,12 @@ from interwhen.testing._trials import TrialResult, try_monitor_sync
 # The tables of ``interwhen verifiers try``.
 
 _AROUND = 60
-"""Characters of the text that are shown on each side of what is quoted."""
+"""Characters on each side of what is quoted."""
 _EACH = 2
-"""How many violations or failed checks of one case are shown."""
+"""Violations or failed checks of one case that are shown."""
 
 
 def show_score(console: Console, total: Score) -> None:
-    """Print the numbers of a trial on labelled traces: precision, recall, false alarms, times."""
     shown = table("", "")
     shown.show_header = False
     shown.columns[0].style, shown.columns[0].no_wrap = "dim", True
@@ -79,7 +78,6 @@ def _spread(spread: Spread, form: str = ".3g") -> str:
 
 
 def show_cases(console: Console, case_lists: Cases, most: int) -> None:
-    """Print up to *most* cases of each kind: false alarms, early flags, misses, failed checks."""
     for title, those in (
         ("false alarms: right, and flagged", case_lists.false_alarms),
         ("flagged before the labelled mistake", case_lists.early),
@@ -128,8 +126,6 @@ _MODEL = ModelFlags()
 
 
 class _TrialReport(msgspec.Struct, frozen=True):
-    """What ``interwhen verifiers try --json`` prints: the scores, the cases to read, and the bars that were missed."""
-
     score: Score
     cases: Cases
     broken: tuple[str, ...]

@@ -69,7 +69,6 @@ def _origin(plugin: registry.Plugin) -> dict[str, Text]:
 
 
 def _print_plugins(console: Console, nothing: str, rows: list[dict[str, Text]]) -> None:
-    """Print a table of plug-ins. If there are none, print the text *nothing*."""
     if not rows:
         console.print(nothing)
         return
@@ -230,10 +229,7 @@ def _vet(name: str) -> None:
 
 
 def _write(name: str, where: Path) -> list[Path]:
-    """Write the files of the new package to the folder *where*, and return their paths in it.
-
-    Raises :class:`UsageError` if the folder exists or cannot be written.
-    """
+    """Write the files of the new package to the folder *where*, and return their paths in it."""
     if where.exists():
         raise UsageError(f"the new folder must not exist yet, got {str(where)!r}, which does: give another --directory")
     try:

@@ -57,12 +57,12 @@ from interwhen.journal._compact_form import outcome_words
 Mood = Literal["starting", "streaming", "remedying", "reconnecting", "settling", "finished"]
 Kind = Literal["passed", "unproven", "violated"]
 CheckKey: TypeAlias = tuple[str, str, Span | None]
-"""Monitor, key and span, which identify a check."""
+"""Monitor, key and span of a check."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A part of the trace with one author and one phase. It begins at the offset ``start``."""
+    """A part of the trace with one author and one phase."""
 
     text: str
     start: int
@@ -84,39 +84,34 @@ class RetractedText:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """The result of a check, for a span of the trace: passed, unproven or violated."""
-
     span: Span
     kind: Kind
 
 
 @dataclass(frozen=True, slots=True)
 class ViewState:
-    """What a view needs to draw a run, except the time: its text, its open checks, its counts and its result."""
+    """What a view needs to draw a run, except the time."""
 
     mood: Mood = "starting"
-    """What the run is doing."""
     stretches: tuple[Stretch, ...] = ()
-    """The text of the trace, in order."""
     retracted: tuple[RetractedText, ...] = ()
-    """The retracted texts whose place is still in the trace."""
+    """Those whose place is still in the trace."""
     marks: tuple[Mark, ...] = ()
-    """The results of the checks on the trace whose place is known, in the order in which they came."""
+    """Results of the checks on the trace whose place is known, in the order in which they came."""
     checking: tuple[CheckKey, ...] = ()
-    """The checks that have started and not ended, without those of text that was cut."""
+    """Those that have not ended, without those of text that was cut."""
     frontier: int = 0
     """The offset up to which every due check has passed."""
     tokens: int = 0
-    """The number of parts in which model text arrived. Without a gate, a part is often one token."""
+    """The parts in which model text arrived. Without a gate, a part is often one token."""
     passed: int = 0
-    """The number of checks that passed, also of text that was cut later."""
+    """Checks that passed, also of text that was cut later."""
     unproven: int = 0
-    """The number of checks that ended as ``Unknown``, error, timeout or skipped, also of text that was cut later."""
+    """Checks that ended as ``Unknown``, error, timeout or skipped, also of text that was cut later."""
     violations: tuple[ViolationRecord, ...] = ()
-    """All violations so far, in the order in which they were found."""
     remedies: int = 0
     result: Result | None = None
-    """The result of the run; ``None``: it has not ended."""
+    """``None``: the run has not ended."""
 
     @property
     def text(self) -> str:
@@ -217,7 +212,7 @@ def _marked(state: ViewState, span: Span | None, kind: Kind) -> ViewState:
 # The picture of a state: lines of styled text with a gutter. Text that we did not write is escaped here.
 
 _ORDER: tuple[LineKind, ...] = ("plain", "passed", "open", "unproven", "violated")
-"""From the best to the worst; a line is of the worst kind of its parts."""
+"""From the best to the worst."""
 _RETRACTED = 3
 """How many retracted texts are shown at one place, the latest ones."""
 _RETRACTED_CHARS = 120
@@ -225,14 +220,12 @@ _RETRACTED_CHARS = 120
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One shown line of the trace."""
-
     kind: LineKind
-    """The worst kind of its parts. From the best to the worst: plain, passed, open, unproven, violated."""
+    """The worst kind of its parts."""
     wrote: bool
     """Whether interwhen wrote a part of it."""
     text: Text
-    """The text with its styles; control characters are escaped."""
+    """With its styles; control characters are escaped."""
 
     def gutter(self, signs: Signs) -> Text:
         # Only interwhen writes to the gutter, so the model cannot imitate these signs.
@@ -286,19 +279,15 @@ def _known(state: ViewState, start: int, end: int) -> list[tuple[Span, LineKind]
 
 @dataclass(slots=True)
 class _LineBuilder:
-    """Builds the shown lines of a trace part by part, from texts and their marks."""
-
     known: list[tuple[Span, LineKind]]
-    """The spans with a result or an open check, and the kind of each."""
+    """The spans with a result or an open check."""
     signs: Signs
     ahead: int | None
     """The offset from which text of the model without a mark is shown as open. ``None``: no text is shown so."""
     done: list[Line] = field(default_factory=list)
-    """The finished lines."""
     kind: LineKind = "plain"
     """The worst kind in the current line."""
     wrote: bool = False
-    """Whether interwhen wrote a part of the current line."""
     text: Text = field(default_factory=Text)
     """The current line."""
 
@@ -357,8 +346,6 @@ class _LineBuilder:
 
 
 class PlainLog:
-    """Makes plain lines of the events of a run."""
-
     # Text is printed in whole lines; the rest of the last line follows when the stream ends.
 
     def __init__(self, signs: Signs) -> None:
@@ -497,7 +484,7 @@ def viewer_for(console: Console, *, json: bool, plain: bool) -> Viewer:
 
 
 class JsonViewer(Viewer):
-    """Prints one JSON object for each event; the last one has the result. Control characters are escaped."""
+    """Prints one JSON object for each event; the last one has the result."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -523,7 +510,7 @@ class PlainViewer(Viewer):
 
 
 class LiveViewer(Viewer):
-    """Redraws the end of the trace in place. At the end, it prints the whole trace, and the summary of a result."""
+    """Redraws the end of the trace in place. At the end, it prints the whole trace and the summary."""
 
     def __init__(self, console: Console, clock: Clock = time.monotonic) -> None:
         self._console = console

@@ -182,10 +182,7 @@ _CAVEAT = (
 
 
 def _replay(file: Path, monitor: tuple[str, ...], *, json: bool) -> int:
-    """Print the run of *file* from its records, or what each *monitor* finds in its text; return the exit code.
-
-    No model is asked, and without *monitor* no verifier.
-    """
+    """Print the recorded run, or what each *monitor* finds in its text, without a model."""
     console = stdout_console()
     if monitor:
         with ProgressLine("checked characters:") as progress:

@@ -58,7 +58,7 @@ class AuditFile(BackgroundWriter):
         super().__init__("interwhen audit", _CLOSE_SECONDS)
         self.settings = settings
         self.dropped = 0
-        """How many records were not written, because the queue was full or the disk failed."""
+        """Records that were not written, because the queue was full or the disk failed."""
         self._queue: queue.Queue[bytes | None] = queue.Queue(_QUEUED)
         self._descriptor: int | None = None
         self._size = 0

@@ -50,17 +50,16 @@ _CHARACTERS_PER_TOKEN = 2
 
 @dataclass(frozen=True, slots=True)
 class ContextServed:
-    """A call after its context was applied: with prepared text in its request, or with a stored answer."""
+    """A call after its context was applied."""
 
     call: ApiCall
-    """The caller's request, with the prepared text, if there is any, before its question."""
+    """With the prepared text, if there is any, before its question."""
     ready: Ready | None
-    """The context for the run; ``None`` if the call has no context."""
+    """``None`` if the call has no context."""
     answer: tuple[Chunk, ...] = ()
-    """The stored answer; empty if the server must be asked."""
+    """Empty if the server must be asked."""
     use: ContextUse | None = None
-    """What the call uses of its context, or why it uses nothing; ``None`` if there is no context, or no report of
-    it."""
+    """What the call uses of its context, or why nothing; ``None`` without a context, or without a report of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ class _Applied:
     """Stands in place of the context in the run of a call: it adds no text again, and reports what was used."""
 
     inner: Ready | None
-    """The context; ``None`` if it could not be opened."""
+    """``None`` if the context could not be opened."""
     served: Served
     """What the context has added to the request; the run gets it without a stored answer."""
 
@@ -87,11 +86,10 @@ class _Applied:
 async def serve_context(
     call: ApiCall, context: Ready | NamedContext, model: Model, *, takes_answer: bool
 ) -> ContextServed:
-    """Apply *context* to *call*: add the prepared text to its request, or return a stored answer to it.
+    """Add the prepared text to the request of *call*, or return a stored answer to it if *takes_answer* is true.
 
-    *model* is the model of the call. A stored answer is allowed only with *takes_answer*. If the context cannot be used
-    for this request, the call stays unchanged, and the result's ``use`` may say why. Raises :class:`UsageError` if
-    there is no context of this name.
+    If the context cannot be used for this request, the call stays unchanged, and the result's ``use`` may say why.
+    Raises :class:`UsageError` if there is no context of this name.
     """
     name = context.name if isinstance(context, NamedContext) else ""
     try:
@@ -174,10 +172,7 @@ def with_lead(call: ApiCall, lead: str) -> ApiCall | None:
 
 
 def answer_body(call: ApiCall, answer: tuple[Chunk, ...], call_id: str) -> dict[str, Any]:
-    """Return the body of a response to *call* with the text of the stored *answer*. Its token counts are 0.
-
-    *call_id* becomes part of its id.
-    """
+    """Return the body of a response with the text of the stored *answer*. Its token counts are 0."""
     reasoning = "".join(chunk.text for chunk in answer if chunk.phase == "reasoning")
     text = "".join(chunk.text for chunk in answer if chunk.phase != "reasoning")
     common: dict[str, Any] = {"id": f"interwhen-{call_id}", "created": 0, "model": call.model}

@@ -28,10 +28,9 @@ if TYPE_CHECKING:
     from interwhen.journal._settings import CallJournal
 
 SCHEMA = 1
-"""The version of the form of a record."""
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
-"""Matches the header ``traceparent`` of the W3C recommendation "Trace Context", whose second part is the trace id."""
+"""The header ``traceparent`` of the W3C recommendation "Trace Context"; its second part is the trace id."""
 _NO_TRACE = "0" * 32
 
 
@@ -42,15 +41,13 @@ def trace_id_of(traceparent: str | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CallOrigin:
-    """Identifies a call (by its id and trace id), and says where it came from and when it began."""
+    """Identifies a call, and says where it came from and when it began."""
 
     source: Literal["wrap", "gateway"] = "wrap"
-    """Whether a wrapped client or a gateway has the call."""
     call_id: str = field(default_factory=new_call_id)
     trace_id: str = ""
-    """The trace id of the caller's ``traceparent`` header; empty if there was none, or a malformed one."""
     began: float = field(default_factory=time.time)
-    """When the call began, in seconds since 1970."""
+    """In seconds since 1970."""
     clock: float = field(default_factory=time.monotonic)
     """The same moment on the monotonic clock, in seconds."""
     listeners: tuple[Listener, ...] = field(default_factory=lambda: (*(LISTENERS.get() or ()), *EVERYWHERE))
@@ -58,53 +55,45 @@ class CallOrigin:
 
 
 class RecordedMonitor(msgspec.Struct, frozen=True, gc=False):
-    """A monitor of the call: its name, its verifier and its delivery."""
-
     name: str
     verifier: str
     version: str
-    """The version of the verifier."""
     delivery: Delivery
 
 
 class RecordedCheck(msgspec.Struct, frozen=True, gc=False):
-    """The result of one check of the returned text, with the hash of the claim in place of its text."""
+    """The check of a returned text, with the hash of the claim in place of its text."""
 
     monitor: str
     verifier: str
     version: str
-    """The version of the verifier."""
     outcome: str
     """``pass``, ``violation`` or ``unknown``; or why there is no verdict: ``errored``, ``timedout``, ``cancelled`` or
     ``skipped``."""
     span: Span | None
-    """The span of the claim in the trace; ``None`` if its position is not known."""
+    """In the trace; ``None`` if the position of the claim is not known."""
     milliseconds: float
     """The total time of all tries; 0 for a cancelled check, and for a verdict that was taken from an equal check."""
     claim_sha256: str
-    """The hash of the claim's text; empty if the claim has no span."""
+    """Empty if the claim has no span."""
     code_sha256: str
-    """The hash of the source file that defines the verifier's check; empty if there is no such file."""
+    """The hash of the source file that defines the verifier's check; empty without such a file."""
 
 
 class RecordedViolation(msgspec.Struct, frozen=True, gc=False):
-    """A violation in the record of a call: monitor, verifier, place, and the remedy that followed."""
-
     # The wrong text itself is left out.
 
     monitor: str
     verifier: str
     span: Span
-    """The wrong part, in offsets of the trace at the time of the violation."""
+    """In offsets of the trace at the time of the violation."""
     interrupted: bool
-    """Whether the violation could interrupt the run."""
+    """Whether it could interrupt the run."""
     remedy: RemedyName | None
-    """The remedy that followed; ``None`` if there was none, or if another violation got it."""
+    """``None`` if there was none, or if another violation got it."""
 
 
 class CallContent(msgspec.Struct, frozen=True, gc=False):
-    """The texts of a call: its prompt, its text, and what was wrong."""
-
     prompt: Prompt
     text: str
     """The returned trace, with the reasoning."""
@@ -202,9 +191,8 @@ def record_call(
 ) -> CallRecord:
     """Return the record of a call that ends now.
 
-    *origin* says which call it is and when it began. The outcome is *outcome*, or else the label of *result*, or else
-    ``failed``. With *content* and a *result*, the record contains the prompt, the text and the reasons of violations.
-    Of *model*, 200 characters are kept.
+    The outcome is *outcome*, or else the label of *result*, or else ``failed``. With *content* and a *result*, the
+    record contains the prompt, the text and the reasons of violations.
     """
     began = dt.datetime.fromtimestamp(origin.began, dt.UTC)
     common: dict[str, Any] = {

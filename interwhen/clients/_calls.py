@@ -33,10 +33,9 @@ from interwhen.models._messages import read_messages
 from interwhen.registry import STRATEGY_CATALOGS, MonitorSpec, load, load_monitors, load_prompt_monitors
 
 Api = Literal["chat", "completions", "responses"]
-"""``/chat/completions``, ``/completions`` or ``/responses``."""
 
 PATHS: Mapping[str, Api] = {"chat/completions": "chat", "completions": "completions", "responses": "responses"}
-"""The APIs by request path, relative to the version (``/v1/``)."""
+"""By request path, relative to the version (``/v1/``)."""
 
 _LIMITS: Mapping[Api, tuple[str, ...]] = {
     "chat": ("max_completion_tokens", "max_tokens"),
@@ -52,17 +51,14 @@ class Unsupported(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class ApiCall:
-    """One request: its body, and the few values that supervision needs."""
-
     api: Api
     body: Mapping[str, Any] = field(repr=False)
-    """The request body for the server, without the field ``interwhen``."""
+    """For the server, without the field ``interwhen``."""
     streams: bool
-    """Whether the caller asked for a stream."""
     wants_usage: bool
     """Whether the caller asked for a chunk with token counts."""
     limit: str | None
-    """The name of the body's field that limits the generated tokens; ``None`` if no such field has an integer."""
+    """The field of the body that limits the generated tokens; ``None`` if no such field has an integer."""
 
     @property
     def model(self) -> str:
@@ -185,7 +181,6 @@ Resuming = Literal["auto", "tokens", "prefill", "turn"]
 ``auto``: as the server's model list (``GET /models``) suggests."""
 
 ABSTENTION = "This answer was stopped, because a part of it could not be verified."
-"""The sentence at the end of an answer that supervision has ended."""
 
 _AS: Mapping[Reading, Mapping[Delivery, Delivery]] = {
     "live": {},
@@ -199,24 +194,22 @@ class Settings:
     """How a call is supervised. Raises :class:`UsageError` on invalid values of most fields."""
 
     monitors: tuple[Monitor, ...] = ()
-    """The monitors of the answer. A call passes through unsupervised if it has no monitors (also none of the prompt),
-    no strategy and no context."""
+    """A call passes through unsupervised if it has no monitors (also none of the prompt), no strategy and no
+    context."""
     prompt_monitors: tuple[PromptMonitor, ...] = ()
-    """The monitors that read the prompt of each call before it is sent; a refusal raises :class:`PromptRefused`."""
+    """They read the prompt of each call before it is sent; a refusal raises :class:`PromptRefused`."""
     reading: Reading = "live"
     """When the reader gets text."""
     resume: Resuming = "auto"
-    """How a request continues a chat from kept text."""
     probe: ResumeProbe = "auto"
     """Whether the endpoint may be probed to find out how it continues kept text."""
     budgets: Budgets = field(default_factory=lambda: Budgets(reconnects=0))
-    """The budgets of a call. By default a broken stream is not reconnected, as without supervision."""
+    """By default, a broken stream is not reconnected, as without supervision."""
     feedback: FeedbackTemplate | None = None
-    """The words of feedback to the model; ``None`` for the default words."""
+    """``None`` for the default words."""
     starts_in: Phase = "answer"
-    """The phase in which the model's text begins."""
     min_coverage: Share = 0.0
-    """The share of the text that passed claims must cover. If they cover less, the result is not verified."""
+    """The share of the text that passed claims must cover; with less, the result is not verified."""
     correction: str = "Correction: "
     """The words before a correction, if the reader has already seen the text that it replaces."""
     abstention: str = ABSTENTION
@@ -225,30 +218,25 @@ class Settings:
     tools: bool = True
     """Whether to check that each tool call names a tool of the request and, for functions, has valid JSON arguments."""
     workers: WorkerPool | None = None
-    """The pool for the checks of all calls; without one, each call has its own ``threads`` and ``processes``."""
+    """For the checks of all calls; without one, each call has its own ``threads`` and ``processes``."""
     threads: Positive = 8
-    """The most threads for the checks of one call, if there is no pool in ``workers``."""
     processes: Positive = 2
-    """The most processes for the checks of one call, if there is no pool in ``workers``."""
     strategy: CallStrategy | None = None
-    """Answers the calls with several requests, or with other remedies. ``None`` for no strategy."""
+    """Answers the calls with several requests, or with other remedies."""
     strategy_tokens: Positive = 16_384
-    """How many tokens the strategy may generate for one call, in all of its samples and forks."""
+    """For one call, in all of its samples and forks."""
     strategy_samples: Positive = 8
-    """How many texts the strategy may begin for one call. Forks, and requests that continue a text, do not count."""
+    """For one call. Forks, and requests that continue a text, do not count."""
     context: Ready | NamedContext | None = None
-    """The prepared context of the calls: a stored answer to a call's question, or passages before it."""
+    """A stored answer to a call's question, or passages before it."""
     audit: AuditFile | None = None
-    """The file that gets one record per call; ``None`` for no file."""
     on_result: ResultCallback | None = None
     """Called with the :class:`SupervisedCall` when a call has ended: in a thread, with the context of the call. If it
     raises, this is only logged."""
     on_event: EventCallback | None = None
     """Called with each event, except those for text, and the id of the call, in the same way as ``on_result``."""
     journal: JournalDirectory | None = None
-    """The directory for the journals of the calls; ``None`` for no journals."""
     demotion: Demotion | None = None
-    """Demotes monitors that find violations in too many calls to ``observe``."""
 
     def __post_init__(self) -> None:
         vet(self, "the setting ")
@@ -260,7 +248,7 @@ class Settings:
         """Return these settings, changed by *override*.
 
         *override* is a mapping from fields to new values, ``None`` or ``True`` for no change, or ``False`` for an
-        unsupervised call. Raises :class:`UsageError` if it is invalid.
+        unsupervised call.
         """
         if override is None or override is True:
             return self
@@ -271,14 +259,13 @@ class Settings:
 
     @property
     def is_active(self) -> bool:
-        """Whether a call with these settings needs supervision. If not, it passes through unchanged."""
+        """If not, a call passes through unchanged."""
         return bool(self.monitors or self.prompt_monitors) or self.strategy is not None or self.context is not None
 
     def deliveries(self, *, structured: bool = False) -> tuple[Monitor, ...]:
-        """Return the monitors, each with the delivery that the setting ``reading`` requires.
+        """Return the monitors, each with the delivery that ``reading`` requires. Demoted monitors only observe.
 
-        Demoted monitors only observe. If the answer is JSON (*structured*), ``gate`` replaces ``live``, because a
-        correction would break the JSON.
+        If the answer is JSON (*structured*), ``gate`` replaces ``live``, because a correction would break the JSON.
         """
         change = _AS["gate" if structured and self.reading == "live" else self.reading]
         monitors = self.monitors if self.demotion is None else self.demotion.applied(self.monitors)
@@ -319,11 +306,7 @@ def run_of_call(
 
 
 def make_settings(monitors: Iterable[MonitorSpec], options: Mapping[str, Any]) -> Settings:
-    """Return the settings for *monitors* (names, mappings, factories or monitors) and the other *options*.
-
-    *options* are fields of :class:`Settings`; names and mappings are converted. Raises :class:`UsageError` on invalid
-    values.
-    """
+    """Make settings of *monitors* and the other fields of :class:`Settings`; names and mappings are converted."""
     settings = Settings(**_known({"monitors": monitors, **options}))
     compile_triggers(settings.monitors)
     return settings

@@ -95,14 +95,12 @@ class Part(msgspec.Struct):
     """One chunk for the reader: a chunk of the server, or one that interwhen made."""
 
     raw: bytes | None
-    """The server's chunk, without what was held back or cut from it; ``None`` if interwhen made ``body``."""
+    """Without what was held back or cut from it; ``None`` if interwhen made ``body``."""
     body: dict[str, Any] | None = None
-    """The chunk that interwhen made, as decoded JSON; ``None`` if ``raw`` is the server's chunk."""
+    """As decoded JSON; ``None`` if ``raw`` is the server's chunk."""
     info: SupervisionInfo = NO_INFO
-    """What supervision says with this chunk."""
 
     def chunk(self) -> dict[str, Any]:
-        """Return the chunk as decoded JSON."""
         if self.raw is not None:
             decoded: dict[str, Any] = msgspec.json.decode(self.raw)
             return decoded
@@ -110,7 +108,7 @@ class Part(msgspec.Struct):
         return self.body
 
     def line(self) -> bytes:
-        """Return the chunk as JSON on one line. A server may send JSON in several lines of data."""
+        """Return one line of JSON. A server may send JSON in several lines of data."""
         raw = self.raw
         return msgspec.json.encode(self.body) if raw is None else raw.replace(b"\n", b" ")
 
@@ -150,7 +148,6 @@ class Corrections:
 
     After a retraction, the next text begins on a new line. Before text other than feedback, *correction* (such as
     "Correction:") is written, and the kept beginning of the line is repeated, about 200 characters of it at most.
-    *trace* returns the trace so far.
     """
 
     def __init__(self, trace: Callable[[], str], correction: str) -> None:
@@ -188,10 +185,7 @@ class Corrections:
         return "\n" if self._lines.get(field) else ""
 
     def retract(self, to: int, *, is_correction: bool) -> None:
-        """Record that the shown text from offset *to* of the trace on is retracted.
-
-        *is_correction* is false if a stream broke, so that the text is only written again.
-        """
+        """*is_correction* is false if a stream broke, so that the retracted text is only written again."""
         self._is_correction = is_correction
         gone = {field: end - to for field, end in self._ends.items() if end > to}
         self._retracted_in.update(gone)
@@ -231,10 +225,10 @@ class Corrections:
 Body = dict[str, Any]
 
 _NONE: Body = {"id": "interwhen", "created": 0, "model": ""}
-"""The common fields of chunks if the server sent no chunk."""
+"""Common fields if the server sent no chunk."""
 
 BLOCKED = "content_filter"
-"""The finish reason of an answer that interwhen withheld or ended, in the API's terms."""
+"""The finish reason of an answer that interwhen withheld or ended."""
 
 _FINISH: dict[FinishReason, str] = {
     "stop": "stop",
@@ -341,9 +335,9 @@ _COMMON = [name for name in Unverified.__struct_fields__ if name != "unverified_
 
 
 def _with_unmonitored(result: Result, unmonitored: Mapping[str, bool]) -> Result:
-    """Return *result*. If it is verified or unverified and there are *unmonitored* fields, it becomes unverified.
+    """Return *result*, or an unverified one if no monitor reads some fields of the answer.
 
-    *unmonitored* maps the name of each field to a flag: whether its text was held back.
+    *unmonitored* maps the name of each such field to whether its text was held back.
     """
     if not unmonitored or not isinstance(result, Verified | Unverified):
         return result
@@ -360,11 +354,9 @@ def _with_unmonitored(result: Result, unmonitored: Mapping[str, bool]) -> Result
 class Composer:
     """Converts the events of a run to chunks for the reader. A chunk of the server is shown when its text is released.
 
-    Pieces of tool calls and the finish reason wait for the end, because they cannot be retracted. *buffer* has the
-    server's chunks. If *call* is not streamed, all chunks wait for the end. With *splits*, the released part of a chunk
-    is shown at once. If the caller asked for them, token counts follow at the end, if they are known. *trace* returns
-    the trace so far. *settings* have the words before a correction, and the sentence after an answer from which the run
-    abstained.
+    Pieces of tool calls and the finish reason wait for the end, because they cannot be retracted. If *call* is not
+    streamed, all chunks wait for the end. With *splits*, the released part of a chunk is shown at once. If the caller
+    asked for them, token counts follow at the end, if they are known.
     """
 
     def __init__(
@@ -376,7 +368,6 @@ class Composer:
         self._splits = splits
         self._wants_usage = call.wants_usage or self._hold
         self.prompt_findings: tuple[PromptRecord, ...] = ()
-        """What the monitors of the prompt found, which becomes a part of the result."""
         self._template_made: ChunkTemplate | None = None
         self._corrections = Corrections(trace, settings.correction)
         # A program that reads JSON or tool calls would take the sentence as a part of them.
@@ -391,7 +382,6 @@ class Composer:
         self._events: list[Event] = []
         self._urgent = False
         self._begun = False
-        """Whether a part was shown."""
         self._parts: list[Part] = []
 
     def take(self, events: Sequence[Event]) -> list[Part]:
@@ -577,11 +567,7 @@ class Composer:
         return said
 
     def _end(self, result: Result, last: BufferedChunk | None) -> None:
-        """Add the chunks that end the answer as the model did.
-
-        *last* is the server's chunk with the finish reason, if any. Tool calls are added only with the finish reasons
-        ``tool_calls`` and ``stop``.
-        """
+        """Add the chunks that end the answer; *last* is the server's chunk with the finish reason, if any."""
         buffer = self._buffer
         if result.finish_reason in ("tool_calls", "stop"):
             for arrival in buffer.calls:

@@ -488,7 +488,7 @@ class RawText:
         self._spoken = phase == "answer"
 
     def feed(self, text: str) -> list[tuple[Phase, str]]:
-        # An end that may be a part of a tag is held back.
+        # An end that may be the beginning of a tag is held back.
         text = self._held + text
         parts: list[tuple[Phase, str]] = []
         while (tag := self._next_tag()) and tag in text:

@@ -168,7 +168,6 @@ def evaluate(
 
 
 def describe(progress: Progress) -> str:
-    """Return what the progress line says of *progress* beside the counts of rows and the time."""
     failed = f", {len(progress.left)} rows failed" if progress.left else ""
     return f"{progress.running} running, {progress.tokens:,} tokens{failed}"
 

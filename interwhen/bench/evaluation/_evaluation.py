@@ -37,12 +37,12 @@ from interwhen.models import UpstreamError
 from interwhen.registry import MonitorSpec
 
 _EACH = 1.0
-"""The time between two writes of what running rows have spent, in seconds."""
+"""Seconds between two writes of what running rows have spent."""
 _REFUSED = (429, 503)
 _MISSET = (401, 402, 403, 404, 405, 407)
 """Statuses that say that the key, the URL or the model is wrong. They end the evaluation."""
 _NO_RECONNECTS = 0
-"""A run does not reconnect to a server that refused or broke off: the fleet learns from it, and chooses a server."""
+"""A run does not reconnect, because the fleet must learn of the failure, and choose a server."""
 
 
 @dataclass(slots=True)
@@ -52,7 +52,7 @@ class Progress:
     # With Ray, `running` counts tasks, and some other counts are of finished rows or ended tasks.
 
     known: int | None
-    """The number of rows; ``None``: not known yet."""
+    """``None``: not known yet."""
     before: int = 0
     """Rows that earlier starts have finished, as far as the source was read."""
     rows: int = 0
@@ -61,19 +61,19 @@ class Progress:
     tokens: int = 0
     """Generated tokens of this start: of finished rows, of running ones (at least), and of attempts that failed."""
     prompt_tokens: int = 0
-    """Prompt tokens of the rows that this start has finished."""
+    """Of the rows that this start has finished."""
     tokens_again: int = 0
     """Tokens of attempts of this start that ended without a row."""
     moved: int = 0
     """How often a row began again on another server than the one that failed or refused it."""
     requests: int = 0
-    """Requests of this start to all servers, with those of forks, in runs that have ended."""
+    """Requests to all servers, with those of forks, in runs that have ended."""
     left: list[int] = field(default_factory=list)
     """The numbers of rows that failed too often in this start. The next start tries them again."""
     is_budget_spent: bool = False
-    """Whether no further row begins, because the budget of tokens is used up."""
+    """Then no further row begins."""
     seconds: float = 0.0
-    """The time since this start, at the last report."""
+    """From this start to the last report."""
 
     @property
     def affinity(self) -> float | None:
@@ -81,8 +81,6 @@ class Progress:
 
 
 class _Try(NamedTuple):
-    """A row that is to be run: how often it has failed, and on which server it ran last."""
-
     row: PromptRow
     failures: int = 0
     """How often its server has failed; refusals do not count."""
@@ -92,17 +90,14 @@ class _Try(NamedTuple):
 
 @dataclass(slots=True)
 class _Attempt:
-    """One running try of a row, and what it has spent so far."""
-
     row: PromptRow
     endpoint: Endpoint
     begun: float
-    """When it began, on the clock of the event loop."""
+    """On the clock of the event loop."""
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
     """The id of the try in the files of results."""
     tokens: int = 0
-    """Generated tokens so far: one for each piece of the model's text until the run has ended, then those of its
-    ledger."""
+    """One for each piece of the model's text until the run has ended, then those of its ledger."""
     is_counted: bool = False
     """Whether the end of the try was recorded in ``endpoint``."""
 
@@ -112,9 +107,9 @@ class Evaluation:
     """Runs the rows of an evaluation until each has a result or has failed too often, or until the budget is spent.
 
     *models* has the model on each server, by URL. *monitors* returns the monitors for the descriptions in a row.
-    *shards* selects shards (files of rows) by their numbers; ``None``: all. A row whose server fails is tried *tries*
-    times; refusals of a busy server do not count. *budget_tokens* stops new rows when all starts together have
-    generated about so many tokens.
+    *shards* selects files of rows by number; ``None``: all. A row is tried *tries* times if its server fails; refusals
+    of a busy server do not count. *budget_tokens* stops new rows when all starts together have generated about so many
+    tokens.
     """
 
     prompts: Prompts
@@ -132,13 +127,12 @@ class Evaluation:
     on_progress: Callable[[Progress], None] = lambda _progress: None
     """Called about once a second, and at the end."""
     progress: Progress = field(init=False)
-    """The counts of the current start. :meth:`run` sets it."""
     _again: deque[_Try] = field(init=False, default_factory=deque)
     _running: dict[str, _Attempt] = field(init=False, default_factory=dict)
     _open_rows: dict[int, int] = field(init=False, default_factory=dict)
     """For each shard that is being worked on, its rows without a result."""
     _failed: InterwhenError | None = field(init=False, default=None)
-    """What ends the whole evaluation, such as a monitor that a row names and that is not installed."""
+    """Ends the evaluation: for example, a monitor that a row names is not installed."""
     _workers: Workers = field(init=False)
     _ended: anyio.Event = field(init=False)
 

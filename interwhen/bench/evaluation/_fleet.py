@@ -19,21 +19,21 @@ from interwhen._types.errors import ModelError
 from interwhen.models import Retries
 
 _SHRINK = 0.7
-"""The factor for the limit of simultaneous runs of a server after it refused a run."""
+"""The factor for the limit of a server after it refused a run."""
 _EASE = 0.9
-"""The factor for the limit of simultaneous runs of a server after a slow first token."""
+"""The factor for the limit of a server after a slow first token."""
 _SLOW = 4.0
 """A first token is slow if it took this many times the usual time ..."""
 _SLOW_SECONDS = 1.0
 """... and at least this many seconds more than that."""
 _RETRIES = Retries()
-"""How long a server that failed is left alone: as long as a model waits before it asks again."""
+"""A server that failed is left alone as long as a model waits before it asks again."""
 _LONGEST_REST = 60.0
-"""How long a server that refused is left alone at most, in seconds, whatever it asks for."""
+"""The longest rest of a server that refused, in seconds, whatever it asks for."""
 
 
 class EndpointReport(msgspec.Struct):
-    """What an evaluation knows about one server: how its runs ended, and its limit of simultaneous runs."""
+    """How the runs of one server ended, and its limit of simultaneous runs."""
 
     url: str
     limit: float = 8.0
@@ -47,26 +47,26 @@ class EndpointReport(msgspec.Struct):
     refusals: int = 0
     """Runs that the server refused because it was overloaded."""
     usual_first_token: float | None = None
-    """The smoothed time to the first token, in seconds; ``None`` before the first one."""
+    """Smoothed, in seconds; ``None`` before the first one."""
 
 
 class Endpoint(EndpointReport, kw_only=True):
-    """One server: its limit of simultaneous runs, and how its runs ended. It never waits; :class:`Fleet` does."""
+    """One server. It never waits; :class:`Fleet` does."""
 
     weight: float = 1.0
-    """The share of runs that it gets, relative to the other servers."""
+    """Its share of runs, relative to the other servers."""
     most: float = 256.0
     """The highest value of ``limit``."""
     rests_until: float = -math.inf
     """No run begins before this time."""
     failing_since: float | None = None
-    """The time of the first failure or refusal after the last answer; ``None``: the server had none since."""
+    """The time of the first failure or refusal after the last answer; ``None``: there was none since."""
     trouble: str = ""
     """The last failure or refusal, for messages."""
     _in_a_row: int = 0
     """Failures since the last result."""
     _shrunk_at: float = -math.inf
-    """The time of the last decrease. Runs that began before it say nothing about the new limit."""
+    """When ``limit`` last decreased. Runs that began before say nothing about the new limit."""
 
     def has_room(self, now: float) -> bool:
         # After a failure, one run at a time tries the server.
@@ -101,7 +101,6 @@ class Endpoint(EndpointReport, kw_only=True):
         """Record that the server refused a run because it is overloaded; shrink the limit if it has not since *begun*.
 
         *after* is how many seconds the server asked to wait; no run begins for this time, but at most for 60 seconds.
-        *trouble* is the error.
         """
         self.busy -= 1
         self.refusals += 1
@@ -136,7 +135,7 @@ class Endpoint(EndpointReport, kw_only=True):
 
 @dataclass(slots=True)
 class Fleet:
-    """All servers of an evaluation. Raises :class:`~interwhen.UsageError` if there is none, or if one is named twice.
+    """The servers of an evaluation. Raises :class:`~interwhen.UsageError` if there is none, or if one is named twice.
 
     *patience* is how long, in seconds, all servers together may fail before :meth:`take` gives up.
     """
@@ -144,7 +143,7 @@ class Fleet:
     endpoints: Sequence[Endpoint]
     patience: float = 300.0
     clock: Callable[[], float] = anyio.current_time
-    """Returns the time in seconds."""
+    """In seconds."""
     _changed: anyio.Event | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:

@@ -30,37 +30,34 @@ from interwhen.strategies._attempts import Exercise, load_exercises
 from interwhen.toolkit import MissingExtraError
 
 _PARQUET_ROWS = 256
-"""The rows of a Parquet file that are in memory at the same time."""
+"""How many rows of a Parquet file are in memory at the same time."""
 _HUB = "datasets:"
 _RawRows: TypeAlias = Iterator[tuple[str, Mapping[str, Any]]]
-"""The rows of a file as they are written, each with the place of the row for messages."""
+"""Rows as they are written, each with the place of the row for messages."""
 
 
 class PromptRow(NamedTuple):
-    """One prompt of an evaluation, with its monitors, and with the function that grades its answer."""
-
     number: int
-    """The place of the row in its source, from 0."""
+    """The place in its source, from 0."""
     name: str
     """The name that the source gives, or ``row-`` and the number."""
     prompt: Prompt
     monitors: tuple[MonitorSpec, ...] = ()
-    """The monitors of this row. Those of the command are added, and replace monitors with the same name."""
+    """Those of the command are added, and replace monitors with the same name."""
     grade: Callable[[str], bool] | None = None
     """Tells whether the text after the reasoning has the right answer; ``None``: the source has none for this row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """A source of prompts. Each call of ``rows`` starts again at the first one."""
+    """Each call of ``rows`` starts again at the first prompt."""
 
     spec: str
-    """The text from which :func:`open_prompts` made it."""
     digest: str
     """Changes with the prompts of the source, so that results are not continued with other prompts."""
     rows: Callable[[], Iterator[PromptRow]]
     count: int | None = None
-    """The number of rows; ``None``: it is known only at the end."""
+    """``None``: it is known only at the end."""
 
 
 def open_prompts(
@@ -77,13 +74,10 @@ def open_prompts(
     *spec* is a path or fsspec URL of a JSONL file (also compressed: ``.gz``, ``.bz2``, ``.xz``) or Parquet file,
     ``datasets:NAME``, ``datasets:NAME:CONFIG`` or ``datasets:NAME:CONFIG:SPLIT`` for the Hugging Face hub, or an
     installed task with its options. *count* limits the rows (default: all, or 100 exercises of a task), and *seed* is
-    that of a task. *prompt_field* and *answer_field* are the fields of a row; a row without an answer is not graded.
-    The first group of *answer_pattern* is the answer in a text of the model.
+    that of a task. A row without an answer is not graded. The first group of *answer_pattern* is the answer in a text
+    of the model.
 
     A file is read and checked now; wrong rows of the hub raise :class:`~interwhen.UsageError` when they are read.
-    Raises :class:`~interwhen.UsageError` if the source cannot be read, if a file has no row or a wrong one, or if
-    *answer_pattern* is no regex with a group, and :class:`~interwhen.toolkit.MissingExtraError` if the package for the
-    source is missing.
     """
     if count is not None and count < 1:
         raise UsageError(f"--count must be at least 1, got {count}; leave it out for all rows")
@@ -123,7 +117,7 @@ def _compression(spec: str) -> str:
 
 
 class _RowReader:
-    """Converts the raw rows of a source to prompt rows. The parameters are those of :func:`open_prompts`."""
+    """Converts raw rows to prompt rows. The parameters are those of :func:`open_prompts`."""
 
     def __init__(self, prompt_field: str, answer_field: str, answer_pattern: str) -> None:
         self._fields = {"prompt": prompt_field, "answer": answer_field}

@@ -36,20 +36,17 @@ _REACH = 5.0
 
 
 class TaskResult(NamedTuple):
-    """What a task returns. ``error`` is the message of the error that ended it; empty: none did."""
+    """``error`` is the message of the error that ended the task; empty: none did."""
 
     progress: Progress | None
-    """The progress at the end; ``None`` if an error ended the task."""
+    """``None`` if an error ended the task."""
     endpoints: list[EndpointReport]
-    """What the task knows about each server; empty if an error ended the task."""
+    """Empty if an error ended the task."""
     error: str = ""
 
 
 def run_task(settings: EvaluationSettings, shards: tuple[int, ...], part: str) -> TaskResult:
-    """Run *shards* of the evaluation *settings* in this process, a worker of Ray. Return the progress or the error.
-
-    *part* is the name of this task's file of spending.
-    """
+    """Run *shards* in this process, a worker of Ray; *part* names its file of spending."""
     try:
         ended = anyio.run(lambda: run_shards(settings, shards=shards, part=part))
     except InterwhenError as error:  # as text: Ray would start the task again, or show its own traceback
@@ -58,16 +55,16 @@ def run_task(settings: EvaluationSettings, shards: tuple[int, ...], part: str) -
 
 
 def groups_of(shards: int, tasks: int) -> list[tuple[int, ...]]:
-    """Divide the shards with the numbers from 0 to *shards* - 1 into groups of neighbours, one for each Ray task.
+    """Divide the shards from 0 to *shards* - 1 into groups of neighbours, one for each Ray task.
 
-    *tasks* tasks may run at the same time, and there are at most four groups for each of them.
+    There are at most four groups for each of the *tasks* that may run at the same time.
     """
     size = max(1, math.ceil(shards / (tasks * _GROUPS)))
     return [tuple(range(start, min(start + size, shards))) for start in range(0, shards, size)]
 
 
 class ResultTail:
-    """Reads the rows that were added to the files of *shards* shards in the folder *place* since the last call."""
+    """Reads the rows that were added to the files of shards since the last call."""
 
     def __init__(self, place: str, shards: int) -> None:
         self._read = {Path(place) / shard_name(number): 0 for number in range(shards)}
@@ -132,7 +129,7 @@ def _vet_address(address: str | None) -> None:
 
 
 class _Tasks:
-    """Starts the Ray tasks of one start of an evaluation, at most *parallel* at once, and collects their progress."""
+    """Starts the Ray tasks, at most *parallel* at once, and collects their progress."""
 
     def __init__(
         self, ray: Any, settings: EvaluationSettings, parallel: int, count: int, on_progress: Callable[[Progress], None]

@@ -34,7 +34,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     task: str
     digest: str
-    """The identity of the prompts (see :class:`Prompts`)."""
+    """See :attr:`Prompts.digest`."""
     model: str
     api: str
     monitors: tuple[str, ...] = ()
@@ -43,7 +43,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     sampling: dict[str, Any] = {}
     budgets: dict[str, Any] = {}
     shard_size: int = 1000
-    """The number of rows of a file."""
+    """Rows in one file."""
     interwhen: str = ""
     """The version of interwhen."""
     format: int = _FORMAT
@@ -57,7 +57,6 @@ class ResultRow(msgspec.Struct, frozen=True, kw_only=True):
 
     row: int
     name: str
-    """The name that the source gives, or ``row-`` and the number."""
     status: str
     """``verified``, ``unverified``, ``abstained`` or ``failed``."""
     scope: str = ""
@@ -80,19 +79,16 @@ class ResultRow(msgspec.Struct, frozen=True, kw_only=True):
     """How long these took, with the time that they waited for a worker."""
     forks: int = 0
     fork_tokens: int = 0
-    """Tokens that all forks generated."""
     fork_prompt_tokens: int = 0
-    """The prompt tokens of all forks."""
     tokens: int = 0
     """Generated tokens: kept, discarded and those of forks."""
     prompt_tokens: int = 0
-    """Prompt tokens of all requests, with those of forks; estimated where the server counts none."""
+    """Of all requests, with those of forks; estimated where the server counts none."""
     cached_tokens: int = 0
     """Prompt tokens that the server had in its cache."""
     requests: int = 0
-    """Requests of the run: the first one, resumes, reconnects and forks."""
+    """The first one, resumes, reconnects and forks."""
     seconds: float = 0.0
-    """The time of the whole run."""
     first_token_seconds: float = 0.0
     """The time to the first text of the model, also if a monitor held it back; 0 if no text came."""
     endpoint: str = ""
@@ -102,7 +98,7 @@ class ResultRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Spent(msgspec.Struct, frozen=True):
-    """How much one attempt has used so far. The numbers are lower bounds."""
+    """What one attempt has used so far. The numbers are lower bounds."""
 
     attempt: str
     row: int
@@ -111,17 +107,14 @@ class _Spent(msgspec.Struct, frozen=True):
 
 
 class EvaluationSummary(msgspec.Struct, kw_only=True):
-    """Counts over all rows of a folder of results: statuses, right answers, tokens, requests."""
+    """Counts over all rows of a folder of results."""
 
     rows: int = 0
     statuses: dict[str, int] = msgspec.field(default_factory=dict)
     graded: int = 0
-    """Rows with a grade."""
     right: int = 0
     verified_right: int = 0
-    """Rows that are verified and graded as right."""
     verified_wrong: int = 0
-    """Rows that are verified and graded as wrong."""
     tokens: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
@@ -130,9 +123,7 @@ class EvaluationSummary(msgspec.Struct, kw_only=True):
     tokens_again: int = 0
     """Tokens of attempts that ended without a row, because of a kill or an error: a lower bound."""
     attempts_again: int = 0
-    """The number of these attempts."""
     by_endpoint: dict[str, int] = msgspec.field(default_factory=dict)
-    """Rows by endpoint."""
 
     def add(self, row: ResultRow) -> None:
         self.rows += 1

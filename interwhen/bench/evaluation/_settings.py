@@ -1,4 +1,4 @@
-"""The settings of an evaluation, and the function that runs it: the same one in this process and in a task of Ray."""
+"""The settings of an evaluation, and the function that runs it, also in a task of Ray."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class EvaluationSettings(msgspec.Struct, frozen=True, kw_only=True):
     task: str
     """The source of the prompts as the user named it."""
     source: str
-    """The source of the prompts; if it is a path, as an absolute path."""
+    """Like ``task``, but a path is absolute."""
     out: str
     count: int | None = None
     task_seed: int = 0
@@ -83,8 +83,6 @@ class EvaluationSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EvaluationEnd(NamedTuple):
-    """What a start of an evaluation has reached at its end, and what it knows about each server."""
-
     progress: Progress
     endpoints: list[EndpointReport]
 
@@ -99,9 +97,7 @@ async def run_shards(
     """Run the prompts of *shards* (``None``: all) that have no result yet, on the servers of *settings*.
 
     *part* names the file of spending of this process, if several processes work in the folder. *on_progress* is called
-    about once a second, and at the end. Raises :class:`~interwhen.UsageError` for wrong settings, while supervision is
-    switched off, if the results cannot be written, and if no server answers, and
-    :class:`~interwhen.toolkit.MissingExtraError` if a package for the prompts is missing.
+    about once a second, and at the end.
     """
     require_on("evaluate")
     prompts = settings.open_prompts()
