@@ -42,36 +42,28 @@ VERIFIERS = "interwhen.verifiers"
 """The entry-point group of verifiers. A factory takes annotated options, and returns a ``Monitor``, or a list or tuple
 of several."""
 PROMPT_MONITORS = "interwhen.prompt_monitors"
-"""The entry-point group of monitors of the prompt. A factory takes annotated options and returns a
-``PromptMonitor``."""
+"""A factory takes annotated options and returns a ``PromptMonitor``."""
 MODELS = "interwhen.models"
-"""The entry-point group of models. A factory takes the text after the colon of ``name:text`` (empty without a colon),
-and returns a ``Model``."""
+"""A factory takes the text after the colon of ``name:text`` (empty without a colon), and returns a ``Model``."""
 STRATEGIES = "interwhen.strategies"
-"""The entry-point group of strategies. A factory takes annotated options and returns an
-``interwhen.strategies.Strategy``."""
+"""A factory takes annotated options and returns an ``interwhen.strategies.Strategy``."""
 STRATEGY_CATALOGS = "interwhen.strategy_catalogs"
-"""The entry-point group of catalogues of strategies. A factory returns an
-``interwhen._types.strategies.StrategyCatalog``."""
+"""A factory returns an ``interwhen._types.strategies.StrategyCatalog``."""
 PAGES = "interwhen.pages"
-"""The entry-point group of pages. ``ui`` takes the folders with journals, a key, and a function that returns whether
-the gateway is stopping, and returns an ASGI application. ``notebook`` takes a result, a run or a replay, and returns
-its HTML, or ``None``."""
+"""``ui`` takes the folders with journals, a key, and a function that returns whether the gateway is stopping, and
+returns an ASGI application. ``notebook`` takes a result, a run or a replay, and returns its HTML, or ``None``."""
 TASKS = "interwhen.tasks"
-"""The entry-point group of tasks. A factory takes ``count``, ``seed`` and annotated options, and returns an iterable of
+"""A factory takes ``count``, ``seed`` and annotated options, and returns an iterable of
 ``interwhen.strategies.Exercise``."""
 TRACES = "interwhen.traces"
-"""The entry-point group of readers of labelled traces. A reader takes a ``Path`` and returns an iterable of
-``interwhen.testing._traces.LabelledTrace``."""
+"""A reader takes a ``Path`` and returns an iterable of ``interwhen.testing._traces.LabelledTrace``."""
 
 CONTEXTS = "interwhen.contexts"
-"""The entry-point group of prepared contexts: ``store`` is an ``interwhen._types.extensions.ContextOpener``, and
-``source`` is a factory of a ``ContextSource``."""
+"""``store`` is an ``interwhen._types.extensions.ContextOpener``, and ``source`` is a factory of a ``ContextSource``."""
 WORKERS = "interwhen.workers"
-"""The entry-point group of worker pools. A factory takes annotated options and returns an
-``interwhen._types.extensions.WorkerPool``."""
+"""A factory takes annotated options and returns an ``interwhen._types.extensions.WorkerPool``."""
 PRODUCERS = "interwhen.producers"
-"""The entry-point group of producers. A factory takes no argument and returns an ``interwhen.precompute.Producer``."""
+"""A factory takes no argument and returns an ``interwhen.precompute.Producer``."""
 
 
 class Plugin(msgspec.Struct, frozen=True):
@@ -80,15 +72,15 @@ class Plugin(msgspec.Struct, frozen=True):
     name: str
     """The name of its entry point."""
     distribution: str
-    """The name of the installed distribution that contains it; empty if the metadata does not name one."""
+    """The name of the installed distribution; empty if the metadata does not name one."""
     version: str
     """The version of the distribution; empty without one."""
     target: str
-    """The object that it names, as ``module:attribute``."""
+    """The object that it names, ``module:attribute``."""
     loaded: bool | None = None
-    """Whether the plug-in can be imported; ``None`` if this was not tested."""
+    """Whether it can be imported; ``None`` if this was not tested."""
     error: str = ""
-    """Why the plug-in cannot be imported; empty if it can, or if this was not tested."""
+    """Why it cannot be imported; empty if it can, or if this was not tested."""
 
 
 def verifiers(*, load: bool = False) -> list[Plugin]:
@@ -97,48 +89,28 @@ def verifiers(*, load: bool = False) -> list[Plugin]:
 
 
 def models(*, load: bool = False) -> list[Plugin]:
-    """Return the installed models, sorted by name. With *load*, import each, and set ``loaded`` and ``error``."""
     return _listed(MODELS, load=load)
 
 
 def trace_formats(*, load: bool = False) -> list[Plugin]:
-    """Return the installed readers of labelled traces, sorted by name.
-
-    With *load*, import each, and set ``loaded`` and ``error``.
-    """
+    """Return the installed readers of labelled traces; see :func:`verifiers`."""
     return _listed(TRACES, load=load)
 
 
 def producers(*, load: bool = False) -> list[Plugin]:
-    """Return the installed producers of precomputed items, sorted by name.
-
-    With *load*, import each, and set ``loaded`` and ``error``.
-    """
     return _listed(PRODUCERS, load=load)
 
 
 def load_trace_format(name: str) -> Callable[..., Any]:
-    """Import the reader of labelled traces with the name *name* (or ``distribution/name``), and return it.
-
-    Raises :class:`PluginError` as :func:`load` does.
-    """
     return load(TRACES, name)
 
 
 def load_verifier(name: str) -> Callable[..., Any]:
-    """Import the verifier with the name *name* (or ``distribution/name``), and return its factory.
-
-    Raises :class:`PluginError` as :func:`load` does.
-    """
     return load(VERIFIERS, name)
 
 
 def load(group: str, name: str) -> Callable[..., Any]:
-    """Import the plug-in *name* of the entry-point *group* and return its factory.
-
-    Raises :class:`PluginError` if it is not installed, if several distributions contain it, if the import fails, or if
-    the imported object is not callable.
-    """
+    """Import the plug-in *name* (or ``distribution/name``) of the entry-point *group*, and return its factory."""
     entry = find(group, name)
     try:
         target = entry.load()
@@ -525,9 +497,9 @@ class MonitorSource(msgspec.Struct, frozen=True):
 
     name: str
     options: Mapping[str, object]
-    """The options of the specification, as they were written."""
+    """The options as the specification has them."""
     index: int = 0
-    """The place of the monitor among those that the factory made, from 0."""
+    """The index of the monitor among those that the factory made."""
 
 
 _sources: dict[tuple[int, int], tuple[tuple[weakref.ref[Any], ...], MonitorSource]] = {}
@@ -674,7 +646,7 @@ def is_safe_from_data(factory: Callable[..., Any]) -> bool:
 
 
 class LoadedFromData(NamedTuple):
-    """The monitors for each of some specifications, or the reason why they may not be made."""
+    """The monitors for each specification, or the reason why they may not be made."""
 
     monitors: list[tuple[Monitor, ...] | UsageError]
     seconds: float
@@ -773,7 +745,6 @@ def _load_prompt_monitor(spec: object) -> PromptMonitor:
 # Models from the name of a plug-in, a base URL, or a model.
 
 Api: TypeAlias = Literal["completions", "chat"]
-"""The API of an OpenAI-compatible server."""
 
 
 def load_model(
@@ -831,8 +802,7 @@ def load_monitor_or_path(spec: str) -> Monitor:
     """Return the monitor for *spec*: a text that :func:`load_monitor` accepts, or ``module:factory:option=value``.
 
     The second form imports the module, also from the working directory, which runs its code. So do not use it for a
-    *spec* that came over a network. Raises :class:`~interwhen.registry.PluginError` as :func:`load_monitor` does, and
-    if the module cannot be imported or has no such factory.
+    *spec* that came over a network.
     """
     path = PATH.fullmatch(spec.strip())
     if path is None:
@@ -874,8 +844,7 @@ def make(group: str, spec: str, shipped: Mapping[str, Callable[..., Any]], **giv
 
     The factory is a value of *shipped*, a plug-in of the entry-point *group*, or ``module:factory``. The last form
     imports the module, also from the working directory, which runs its code. So do not use it for a *spec* that came
-    over a network. Raises :class:`~interwhen.registry.PluginError` if the factory cannot be found or fails, or if an
-    option is unknown or has an invalid value. An :class:`InterwhenError` of the factory is passed on.
+    over a network.
     """
     name, factory, options = _split_factory(group, spec.strip(), shipped)
     return call_with_own(name, factory, parse_options(name, options), **given)
@@ -916,7 +885,7 @@ _FRAMES = 6
 
 
 class VerifierReport(msgspec.Struct, frozen=True):
-    """The description of one verifier plug-in, made by :func:`describe`."""
+    """The description of one verifier plug-in."""
 
     plugin: Plugin
     summary: str
@@ -924,10 +893,9 @@ class VerifierReport(msgspec.Struct, frozen=True):
     options: tuple[str, ...]
     """The options of its factory, as ``name: type = default``; a ``Literal`` type as ``a | b``."""
     generic: tuple[str, ...]
-    """The names of the generic options (:data:`GENERIC`) that its factory does not have itself."""
+    """The generic options (:data:`GENERIC`) that its factory does not have itself."""
     monitors: tuple[Monitor, ...]
-    """The monitors that it makes without options; empty if it cannot make any, for example because it needs an
-    option."""
+    """The monitors that it makes without options; empty if it cannot make any."""
     scope: Scope
     """The largest scope that its passes are declared to have: ``answer``, or only ``steps``."""
     safe_from_data: bool = False
@@ -935,10 +903,7 @@ class VerifierReport(msgspec.Struct, frozen=True):
 
 
 def describe(name: str) -> VerifierReport:
-    """Import the verifier *name*, and return a description: its options, its monitors and its scope.
-
-    Raises :class:`PluginError` if it is not installed or the import fails.
-    """
+    """Import the verifier *name*, and describe it."""
     plugin = described(find(VERIFIERS, name))
     factory = load_verifier(name)
     own = own_options(factory)
@@ -961,10 +926,9 @@ def _plain(text: str) -> str:
 
 
 def scope_of(name: str) -> Scope:
-    """Return the largest scope that passes of the verifier *name* are declared to have: ``answer``, or only ``steps``.
+    """Return the largest scope that passes of the verifier *name* are declared to have.
 
-    The constant ``SCOPE`` of its module declares it, or one of its monitors. Raises :class:`PluginError` if it is not
-    installed or its import fails.
+    The constant ``SCOPE`` of its module declares it, or one of its monitors.
     """
     return _scope(load_verifier(name), _monitors_without_options(name))
 

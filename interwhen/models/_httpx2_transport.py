@@ -48,7 +48,7 @@ _HIGH_WATER = 1 << 20
 
 
 class _StreamProtocol(asyncio.Protocol):
-    """The asyncio protocol of one connection. It stores bytes that have arrived until they are read."""
+    """Stores the bytes of one connection until they are read."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
@@ -96,7 +96,7 @@ class _StreamProtocol(asyncio.Protocol):
 
 
 class AsyncioStream(httpcore2.AsyncNetworkStream):
-    """A TCP or TLS connection, for httpcore2. *protocol* stores the bytes that have arrived until they are read."""
+    """A TCP or TLS connection, for httpcore2."""
 
     def __init__(self, transport: asyncio.Transport, protocol: _StreamProtocol) -> None:
         self._transport = transport
@@ -179,11 +179,7 @@ class AsyncioBackend(httpcore2.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[tuple[Any, ...]] | None = None,  # noqa: ARG002
     ) -> httpcore2.AsyncNetworkStream:
-        """Connect to the first address of *host* that answers, within *timeout* seconds. Ignores *socket_options*.
-
-        *local_address* is the IP address of this machine to connect from; ``None`` for any. Raises
-        ``httpcore2.ConnectError`` or ``ConnectTimeout`` if no address answers.
-        """
+        """Connect to the first address of *host* that answers. Ignores *socket_options*."""
         local = (local_address, 0) if local_address else None
         try:
             with anyio.fail_after(timeout):
@@ -202,10 +198,7 @@ _CLOSE_SECONDS = 1.0
 
 
 def translate(exc: Exception, name: str, *, received: int = 0) -> ModelError:
-    """Convert *exc*, an exception of httpcore2, to an error of interwhen.
-
-    *name* is the name of the server, and *received* the number of bytes of the body so far.
-    """
+    """Convert an exception of httpcore2. *received* is the number of bytes of the body so far."""
     if isinstance(exc, httpcore2.TimeoutException):
         return ConnectError(
             f"the connection to {name!r} timed out ({_reason(exc)}): check that the server still answers, "
@@ -237,10 +230,7 @@ def _reason(exc: BaseException) -> str:
 
 
 class Httpx2Response:
-    """Makes *response*, which httpcore2 opened, an `HttpResponse`.
-
-    *name* names the server in errors.
-    """
+    """Makes *response*, which httpcore2 opened, an `HttpResponse`."""
 
     def __init__(self, name: str, response: httpcore2.Response) -> None:
         self.status: int = response.status

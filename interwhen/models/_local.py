@@ -50,7 +50,7 @@ from interwhen.models._transport import HttpRequest, Transport, exchange
 # The slots of a llama.cpp server, and their saved states. A fork can get its prefix from a slot or a saved state.
 
 MOST_SAVED = 16
-"""How many saved states are kept, at most. A further one overwrites the least recently used one."""
+"""The most saved states. A further one overwrites the least recently used one."""
 ROUTES: frozenset[Route] = frozenset({"live", "restored", "prefill"})
 
 
@@ -62,10 +62,7 @@ class _Saved:
 
 
 class Slots:
-    """Chooses slots of the server for forks, and saves and restores the states of slots.
-
-    *exchange* sends an HTTP request to the server and returns the body. *shelf* is the folder of the saved states.
-    """
+    """Chooses slots of the server for forks, and saves and restores their states in the folder *shelf*."""
 
     def __init__(self, exchange: Exchange, shelf: Path) -> None:
         self._exchange = exchange
@@ -107,11 +104,7 @@ class Slots:
         self._saved[request.prompt] = _Saved(file, request.prefix, state.n_saved)
 
     async def measure(self, context: int) -> PrefixRates | None:
-        """Measure how fast the server reads tokens and restores states, for later forks, and return the rates.
-
-        *context* is the context length. ``None`` if no slot is free. Raises :class:`~interwhen.models.ModelError` if
-        the server fails.
-        """
+        """Measure how fast the server reads tokens and restores states, for forks. ``None`` if no slot is free."""
         slot = await self._free("")
         if slot is None:
             return None
@@ -157,7 +150,7 @@ Api: TypeAlias = Literal["completions", "chat"]
 _DEFAULTS = ServerOptions()
 
 _HEADERS = {"connection": "close"}
-"""Closes each connection after its request, because llama.cpp closes idle ones without notice."""
+"""No connection is kept, because llama.cpp closes idle ones without notice."""
 
 _RESUME: dict[Api, ResumeMode] = {"completions": "prefix", "chat": "prefill"}
 
@@ -175,10 +168,8 @@ class LocalModel:
         self._options = options
         self._api: Api = api
         self.timeouts = timeouts
-        """The timeouts. For a stream, the server's client enforces ``connect``, and ``first_token`` until the head of
-        the response has arrived. The reader of the stream enforces the rest."""
+        """They are used as those of a :class:`~interwhen.models.ChatModel`."""
         self.feedback: FeedbackTemplate | None = None
-        """The wording of feedback to this model, unless a run has its own."""
         self._running: _Running | None = None
         self._starting = anyio.Lock()
         self._closed = False
@@ -193,23 +184,16 @@ class LocalModel:
 
     @property
     def pid(self) -> int | None:
-        """The process id of the server; ``None`` before it starts and after :meth:`aclose`."""
+        """``None`` before the server starts and after :meth:`aclose`."""
         return None if self._running is None else self._running.server.pid
 
     async def capabilities(self) -> Capabilities:
-        """Return the capabilities. Starts the server if necessary, to ask for the context length.
-
-        Raises :class:`~interwhen.models.ModelError` if the server cannot start or has died, and
-        :class:`~interwhen.UsageError` if the model is closed.
-        """
+        """Return the capabilities. Starts the server if necessary, to ask for the context length."""
         return (await self._ready()).capabilities
 
     @property
     def needs_proof(self) -> bool:
-        """Whether :meth:`prove` should be called, because it is not known how the chat API continues kept text.
-
-        It is false for the completions API, and before the server has started.
-        """
+        """Like that of ``ChatModel``, but false with the completions API, and before the server has started."""
         return self._running is not None and getattr(self._running.inner, "needs_proof", False)
 
     async def prove(self) -> int:
@@ -221,11 +205,7 @@ class LocalModel:
         return await inner.prove() if isinstance(inner, ChatModel) else 0
 
     async def stream(self, request: Request) -> Stream:
-        """Send *request* to the server of the model, and return the open stream. Starts the server if necessary.
-
-        Raises :class:`~interwhen.models.ModelError` if the server fails, and :class:`~interwhen.UsageError` if the
-        model is closed.
-        """
+        """Send *request*, and return the open stream. Starts the server if necessary."""
         running = await self._ready()
         try:
             return await running.inner.stream(await running.render(request))
@@ -234,11 +214,7 @@ class LocalModel:
             raise
 
     async def complete(self, request: Request) -> Completion:
-        """Send *request* and return its answer. Starts the server if necessary.
-
-        Raises :class:`~interwhen.models.ModelError` if the server fails, and :class:`~interwhen.UsageError` if the
-        model is closed.
-        """
+        """Send *request* and return its answer. Starts the server if necessary."""
         running = await self._ready()
         try:
             return await running.complete(request)
@@ -248,7 +224,7 @@ class LocalModel:
 
     @property
     def routes(self) -> frozenset[Route]:
-        """The ways in which a fork can get its prefix: all :data:`ROUTES` with a shelf, otherwise only ``live``."""
+        """All :data:`ROUTES` with a shelf, otherwise only ``live``."""
         return ROUTES if self._options.shelf else frozenset({"live"})
 
     def stored(self, request: Request) -> int:
@@ -259,19 +235,16 @@ class LocalModel:
     async def save(self, request: Request) -> None:
         """Save the state of the model after *request*, so that later forks can restore it.
 
-        Starts the server if necessary. Nothing is saved without a shelf, or if the slot of *request* is busy or has
-        since served another fork. Raises :class:`~interwhen.models.ModelError` if the server fails.
+        Nothing is saved without a shelf, or if the slot of *request* is busy or has since served another fork.
         """
         running = await self._ready()
         if running.slots is not None:
             await running.slots.save(request)
 
     async def measure_prefix_rates(self) -> PrefixRates | None:
-        """Measure how fast the server reads prompts and restores saved states, and return the rates.
+        """Measure how fast the server reads prompts and restores saved states. ``None`` without a shelf or a free slot.
 
-        From then on, a fork with the route ``restored`` reads its prefix again where that is faster. ``None`` without a
-        shelf or a free slot. Starts the server if necessary. Raises :class:`~interwhen.models.ModelError` if the server
-        fails.
+        From then on, a fork with the route ``restored`` reads its prefix again where that is faster.
         """
         running = await self._ready()
         context = running.capabilities.context_tokens or TINY_CONTEXT
@@ -323,8 +296,6 @@ class LocalModel:
 
 
 class _Running:
-    """A running server of a local model, and the client that talks to it."""
-
     def __init__(
         self, server: LocalServer, inner: CompletionsModel | ChatModel, transport: Transport, shelf: str = ""
     ) -> None:

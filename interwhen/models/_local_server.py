@@ -22,15 +22,13 @@ from interwhen._types.vetting import Positive, Seconds, vet
 from interwhen.models import _local_child
 
 STOP_SECONDS = 0.3
-"""How many seconds the child process may take to end before it is killed."""
+"""After this time, the child process is killed."""
 
 _TAIL = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """Options of the server. Raises :class:`~interwhen.UsageError` for an invalid number."""
-
     # `context` is the context length in tokens *per slot*. A slot serves one stream or fork at a time; further ones
     # wait. `batch` is how many prompt tokens the model reads in one step; other streams wait until the step ends.
     # `threads=None` means the number of cores minus one, and at least one. `start_seconds` is the longest time for
@@ -49,25 +47,21 @@ class ServerOptions:
 
 
 class _ChildReport(msgspec.Struct, frozen=True):
-    """The report of the child process: the URL of its server, which has started, or an error."""
-
     url: str = ""
     error: str = ""
 
 
 @dataclass(slots=True)
 class LocalServer:
-    """A llama.cpp server in a child process. :meth:`start` creates it; call :meth:`stop` at the end."""
+    """Create it with :meth:`start`, and call :meth:`stop` at the end."""
 
     api_key: str
-    """The key that the server requires in each request."""
     _process: anyio.abc.Process
     _lifeline: int | None
     """The parent's end of the pipe to the child, which ends when the pipe closes; ``None`` after :meth:`stop`."""
     _log: IO[bytes]
-    """The file into which the child writes its log."""
     url: str = field(default="", init=False)
-    """The URL of the server; empty until it answers."""
+    """Empty until the server answers."""
 
     @classmethod
     async def start(cls, weights: Path, options: ServerOptions) -> LocalServer:

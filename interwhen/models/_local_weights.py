@@ -1,7 +1,4 @@
-"""Finds the weights of a local model: in this package, in another package, in a file, or on the Hugging Face hub.
-
-Why: docs/decisions/tiny-model.md.
-"""
+"""Finds the weights of a local model. Why: docs/decisions/tiny-model.md."""
 
 from __future__ import annotations
 
@@ -27,8 +24,6 @@ _TINY_PATH = Path(__file__).with_name("tiny.gguf")
 
 @dataclass(frozen=True, slots=True)
 class FileWeights:
-    """A GGUF file at a path that the user gave."""
-
     path: Path
 
 
@@ -46,7 +41,7 @@ class SmolLM2Weights:
 
 @dataclass(frozen=True, slots=True)
 class HubWeights:
-    """The file *file* in a repository on the Hugging Face hub; *repo* is ``owner/name``."""
+    """A file on the Hugging Face hub. *repo* is ``owner/name``."""
 
     repo: str
     file: str
@@ -136,8 +131,6 @@ def _download(repo: str, file: str, endpoint: str | None) -> Path:
         raise MissingExtraError("a model from the hub", "local") from error
 
     class Silent(tqdm):  # type: ignore[misc]
-        """A progress bar that prints nothing."""
-
         def __init__(self, *args: object, **options: object) -> None:
             super().__init__(*args, **{**options, "disable": True})
 

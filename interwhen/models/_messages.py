@@ -203,10 +203,7 @@ def needs_turns(pieces: Sequence[Piece]) -> bool:
 
 
 def prefilled(messages: Sequence[Turn], pieces: Sequence[Piece], side: str | None, reasoning: str | None) -> list[Turn]:
-    """Return *messages*, followed by an unfinished assistant message with the trace *pieces* and the text *side*.
-
-    *reasoning* is the name of the message field for reasoning; ``None`` if the text contains the reasoning.
-    """
+    """Add an unfinished assistant message. *reasoning* is its field for reasoning; ``None`` if the text contains it."""
     turn: Turn = {"role": "assistant", "content": ""}
     last: str = "content"
     for piece in pieces:

@@ -1,4 +1,4 @@
-"""A model with a token budget. It counts the tokens of each request, and ends a stream when the budget is spent."""
+"""A model with a token budget."""
 
 from __future__ import annotations
 
@@ -20,12 +20,11 @@ class MeteredModel(ModelWrapper):
 
     The ``max_tokens`` of each request is limited to the tokens that are left. If a server sends more, the stream ends
     with the finish reason ``length``. If no token is left, a request raises `OutOfTokens`.
-    Forks can exceed the budget, if a server ignores their ``max_tokens`` or does not count their tokens. With
-    *counts_prompts*, prompt tokens use up the budget, too, and can exceed it; those that a server does not count for a
-    stream are estimated.
 
-    *when_used* is called before each request and after reads of a stream; it may raise to stop the work. :meth:`aclose`
-    does not close *model*.
+    Forks can exceed the budget, if a server ignores their ``max_tokens`` or does not count their tokens. With
+    *counts_prompts*, prompt tokens use up the budget, too, and can exceed it.
+
+    *when_used* is called before each request and after reads of a stream; it may raise to stop the work.
     """
 
     def __init__(
@@ -61,14 +60,11 @@ class MeteredModel(ModelWrapper):
         self._counted_bytes = 0
         """The size of the prompts that the server counted, in bytes."""
         self._uncounted_bytes = 0
-        """The size of the other prompts, those of open streams included, in bytes."""
+        """The size of the other prompts, in bytes, including those of open streams."""
 
     @property
     def spent(self) -> int:
-        """The number of tokens that use up the budget: of streams, of forks, and of prompts if the budget counts them.
-
-        A fork that is running, or was cancelled or timed out, counts with its whole ``max_tokens``.
-        """
+        """The tokens of streams, of forks, and of prompts if they use up the budget."""
         generated = self.generated + self.fork_tokens
         if not self._counts_prompts:
             return generated
@@ -76,17 +72,13 @@ class MeteredModel(ModelWrapper):
 
     @property
     def estimated_prompt_tokens(self) -> int:
-        """An estimate of the prompt tokens of those streams whose prompt the server did not count.
-
-        It uses the bytes per token of the streams that the server counted, if there are any.
-        """
+        """An estimate of the prompt tokens of those streams whose prompt the server did not count."""
         if not self._counted_bytes:
             return self._uncounted_bytes // BYTES_A_TOKEN
         return round(self._uncounted_bytes * self.prompt_tokens / self._counted_bytes)
 
     @property
     def left(self) -> int:
-        """The number of tokens that may still be generated."""
         return self._unspent
 
     @property
@@ -96,17 +88,11 @@ class MeteredModel(ModelWrapper):
 
     @property
     def uncounted(self) -> int:
-        """The number of requested streams whose prompt size the server has not reported.
-
-        It includes streams that are open or could not be opened.
-        """
+        """The number of streams without a reported prompt size, also those that are open or could not be opened."""
         return self.requests - self.counted
 
     def ledger(self, kept: int, *, remedies: int = 0, reconnects: int = 0, inserted_chars: int = 0) -> Ledger:
-        """Return the ledger of the requests so far. *kept* is the number of generated tokens in the final text.
-
-        *remedies*, *reconnects* and *inserted_chars* are copied to the ledger.
-        """
+        """Return the ledger so far. *kept* is the number of generated tokens in the final text."""
         kept = min(kept, self.generated)
         return Ledger(
             kept=kept,
@@ -125,15 +111,10 @@ class MeteredModel(ModelWrapper):
         )
 
     async def resume_mode(self) -> ResumeMode:
-        """Return how the metered model continues a text. This may need requests to the server."""
         ask = getattr(self._model, "resume_mode", None)
         return (await self._model.capabilities()).resume if ask is None else await ask()
 
     async def stream(self, request: Request) -> Stream:
-        """Open a stream for *request*, limited to the remaining tokens, and count the request.
-
-        Raises :class:`OutOfTokens` if no tokens remain.
-        """
         capped, most = await self._cap(request)
         self.requests += 1
         size = prompt_bytes(request.prompt) + len(request.prefix.encode(errors="replace"))
@@ -142,10 +123,7 @@ class MeteredModel(ModelWrapper):
         return _MeteredStream(self, stream, most, size)
 
     async def complete(self, request: Request) -> Completion:
-        """Let the metered model answer *request*, a fork, limited to the remaining tokens; count its tokens.
-
-        Tokens that the server does not count are estimated. Raises :class:`OutOfTokens` if no tokens remain.
-        """
+        """Answer a fork. Tokens that the server does not count are estimated."""
         capped, most = await self._cap(request)
         self.forks += 1
         # Until the answer arrives, all tokens of the fork count: if it is cancelled or times out, the server may have
@@ -171,10 +149,7 @@ class MeteredModel(ModelWrapper):
         """Do nothing. The caller closes the metered model."""
 
     def take(self, tokens: int, most: int) -> bool:
-        """Count the *tokens* of one chunk as generated, and return true, if they are within the budget and *most*.
-
-        If not, count them as wasted and return false. *most* is what the stream may still generate.
-        """
+        """Count *tokens* as generated and return true, if the budget and *most* allow it; else count them as wasted."""
         if tokens > min(self._unspent, most):
             self.wasted += tokens
             return False
@@ -182,7 +157,7 @@ class MeteredModel(ModelWrapper):
         return True
 
     def settle(self, usage: Usage | None, size: int = 0, *, came: int = 0, finished: bool = False) -> None:
-        """Add *usage*, the server's token counts of a stream that has ended. Do nothing if it is ``None``.
+        """Add *usage*, the server's token counts of a stream that has ended.
 
         Its count of the prompt replaces the estimate for *size* bytes. Its count of generated tokens less *came*, the
         tokens of the chunks, is added to ``unseen``. Without a finish reason (*finished*), only a positive difference
@@ -202,13 +177,12 @@ class MeteredModel(ModelWrapper):
             self.unseen += usage.completion_tokens - came
 
     def billed(self, chunk: Chunk) -> Chunk:
-        """Return *chunk* with no cached tokens if prompts use up the budget, since they are then not cheaper."""
+        """Remove the cached tokens of *chunk* if prompts use up the budget, since they are then not cheaper."""
         if not self._counts_prompts or chunk.usage is None:
             return chunk
         return msgspec.structs.replace(chunk, usage=msgspec.structs.replace(chunk.usage, cached_tokens=0))
 
     def use(self) -> None:
-        """Call the function *when_used* of this model, if it was given. It may raise, to stop the work."""
         if self._when_used is not None:
             self._when_used()
 

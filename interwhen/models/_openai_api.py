@@ -100,10 +100,7 @@ Malformed = Literal["strict", "skip"]
 
 
 class OpenAICompatible:
-    """The common base class of :class:`~interwhen.models.CompletionsModel` and :class:`~interwhen.models.ChatModel`.
-
-    The parameters are explained at :class:`~interwhen.models.ChatModel`.
-    """
+    """What both adapters have in common. :class:`~interwhen.models.ChatModel` explains the parameters."""
 
     def __init__(
         self,
@@ -279,10 +276,7 @@ class OpenAICompatible:
         return read_json(await exchange(self._transport, request, self.timeouts), decoder)
 
     def _post(self, path: str, body: dict[str, Any]) -> HttpRequest:
-        """Return a POST request with *body* as JSON.
-
-        *path* is relative to the base URL or, if it starts with a slash, to the base URL without its ``/v1``.
-        """
+        """*path* is relative to the base URL or, if it starts with a slash, to the base URL without its ``/v1``."""
         root = self._base_url.removesuffix("/v1") if path.startswith("/") else f"{self._base_url}/"
         accept = "text/event-stream" if body["stream"] else "application/json"
         headers = {**self._headers, "content-type": "application/json", "accept": accept}
@@ -460,7 +454,6 @@ ChatResume = Literal["auto", "tokens", "prefill", "turn"]
 """How to continue kept text; see :class:`ChatModel`."""
 
 ChatMode = Literal["tokens", "prefill", "turn"]
-"""How a chat continues kept text."""
 
 _MODES: Mapping[str | None, ChatMode] = {"vllm": "tokens", LLAMACPP: "prefill", "sglang": "prefill"}
 

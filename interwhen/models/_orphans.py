@@ -1,7 +1,7 @@
 """Counts and stops orphaned streams: generations that the server continues after the client closed the connection.
 
-Some servers do not notice a closed connection. A stream that was closed early counts as orphaned for the time that the
-rest of its ``max_tokens`` would take, or until the server confirms that it stopped, at most for ``ORPHAN_SECONDS``.
+A stream that was closed early counts as orphaned for the time that the rest of its ``max_tokens`` would take, or until
+the server confirms that it stopped, at most for ``ORPHAN_SECONDS``.
 """
 
 from __future__ import annotations
@@ -21,28 +21,21 @@ from interwhen._types.vetting import Positive, require
 from interwhen.models._transport import HttpRequest, Transport, exchange
 
 ORPHAN_SECONDS = 60.0
-"""The longest time in seconds that a closed stream counts as orphaned."""
 
 
 @dataclass(slots=True)
 class OrphanedStream:
-    """A stream that was closed before its end. The server may still be generating its text."""
-
     closed_at: float
-    """The time of its closing, in seconds on the clock of :func:`anyio.current_time`."""
+    """In seconds, on the clock of :func:`anyio.current_time`."""
     rate: float
     """The chunks per second while the stream was read. A chunk is taken for one token."""
     left: int | None
-    """The rest of its ``max_tokens`` when it was closed, at one token a chunk; ``None`` without a limit."""
+    """The rest of its ``max_tokens``, at one token a chunk; ``None`` without a limit."""
     is_stopped: bool = False
-    """Whether the server has confirmed that it stopped the generation."""
 
     @property
     def over_at(self) -> float:
-        """The time from which the server is assumed to have stopped, on the clock of ``closed_at``.
-
-        It is at most :data:`ORPHAN_SECONDS` after ``closed_at``.
-        """
+        """The time from which the server is assumed to have stopped, on the clock of ``closed_at``."""
         if self.is_stopped:
             return self.closed_at
         if self.left is None or self.rate <= 0:
@@ -50,13 +43,13 @@ class OrphanedStream:
         return self.closed_at + min(self.left / self.rate, ORPHAN_SECONDS)
 
     def wasted(self, now: float) -> int:
-        """Estimate how many tokens the server has generated from the closing of the stream to the time *now*."""
+        """Estimate how many tokens the server has generated since the stream was closed."""
         generated = int(max(min(now, self.over_at) - self.closed_at, 0.0) * self.rate)
         return generated if self.left is None else min(generated, self.left)
 
 
 class OrphanedStreams:
-    """The streams of one model adapter that were closed early and that the server may still be generating."""
+    """The streams of one model adapter that the server may still be generating."""
 
     # Call `wait_for_room` before a new stream: it waits until there are fewer than `limit`.
 

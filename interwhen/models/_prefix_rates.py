@@ -14,12 +14,10 @@ from interwhen._types.errors import ModelError
 from interwhen.models._openai_api import read_json, write_json
 
 Exchange = Callable[[Literal["GET", "POST"], str, bytes], Awaitable[bytes]]
-"""Sends an HTTP request to a server: the method, the path and the body. It returns the body of the answer."""
+"""Sends the method, the path and the body to a server, and returns the body of the answer."""
 
 
 class PrefixRates(NamedTuple):
-    """How fast a server reads the tokens of a prompt, and how fast it restores the bytes of a saved state."""
-
     prefill: float
     """Prompt tokens read in a second."""
     restored: float
@@ -56,7 +54,7 @@ class _Read(msgspec.Struct, frozen=True):
 
 
 class SavedState(msgspec.Struct, frozen=True):
-    """The answer of ``POST /slots/N?action=save``: the tokens of the saved state, and its bytes."""
+    """The answer of ``POST /slots/N?action=save``."""
 
     n_saved: int = 0
     n_written: int = 0
@@ -84,9 +82,7 @@ async def measure_prefix_rates(
 ) -> PrefixRates:
     """Measure the rates of the llama.cpp server behind *exchange*, in its slot *slot*, which must be free.
 
-    *context* is the context length in tokens. The states are saved in *file*, in the server's folder for states. Raises
-    :class:`~interwhen.models.ModelError` if the server fails, such as one that saves no states, and if it did not need
-    longer for the long prompt than for the short one.
+    *context* is in tokens. The states are saved in *file*, in the server's folder for states.
     """
     short = [await _probe(exchange, slot, _TEXT[: min(_SHORT, context // 4)], file, clock) for _ in range(_REPEATS)]
     long = [await _probe(exchange, slot, _TEXT[: min(_LONG, context // 2)], file, clock) for _ in range(_REPEATS)]

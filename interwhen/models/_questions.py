@@ -1,8 +1,4 @@
-"""Finds out what an OpenAI-compatible endpoint can do, by sending requests. ``interwhen doctor`` prints the result.
-
-:data:`QUESTIONS` is the table: for each thing that one needs to know, the requests and how the replies are read, what
-the answer means to a reader of ``interwhen doctor``, and what interwhen relies on (the contract).
-"""
+"""Finds out what an OpenAI-compatible endpoint can do, by sending requests. ``interwhen doctor`` prints the result."""
 
 from __future__ import annotations
 
@@ -95,7 +91,7 @@ _CALL_SIGNS = ("<tool_call>", "<function", "[TOOL_CALLS]", "<|python_tag|>", '{"
 
 
 class ProbeFinding(msgspec.Struct, frozen=True):
-    """The answer to one question about an endpoint: its mark, the observation, and what it means."""
+    """The answer to one question about an endpoint."""
 
     name: str
     mark: Mark
@@ -106,7 +102,7 @@ class ProbeFinding(msgspec.Struct, frozen=True):
 
 
 class Diagnosis(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The answers to all questions about an endpoint, as ``interwhen doctor`` prints them."""
+    """The answers to all questions about an endpoint."""
 
     base_url: str
     model: str
@@ -730,7 +726,7 @@ async def _overflows(examiner: _Examiner) -> _Observation:
 
 
 class Meaning(NamedTuple):
-    """What the doctor or the contract says: the name, and the meaning of a good and of a bad answer."""
+    """What the doctor or the contract says."""
 
     name: str
     good: str
@@ -741,7 +737,7 @@ class Meaning(NamedTuple):
 
 
 class ProbeQuestion(NamedTuple):
-    """One thing that one needs to know about an endpoint; *ask* sends the requests and reads the replies."""
+    """One thing that one needs to know about an endpoint."""
 
     ask: _Ask
     doctor: Meaning | None = None
@@ -860,4 +856,3 @@ QUESTIONS = (
         _overflows, contract=Meaning("too long", "a prompt longer than the context is refused with a known error")
     ),
 )
-"""The questions, in order."""

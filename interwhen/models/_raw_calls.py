@@ -15,7 +15,7 @@ from interwhen._types.triggers import ToolCalls
 
 
 class RawAnswer(NamedTuple):
-    """The end of an answer in raw text: its text without the tool calls, and the tool calls."""
+    """An answer: *text* without the tool calls, and *calls*."""
 
     text: str
     calls: tuple[ToolCall, ...]
@@ -26,7 +26,7 @@ def raw_calls(chat: Mapping[str, Any]) -> RawCalls | None:
 
 
 class RawCalls:
-    """Reads the tool calls between tags in the raw text of an answer. *chat* has the fields of the request."""
+    """Reads the tool calls between tags. *chat* has the fields of the request."""
 
     def __init__(self, chat: Mapping[str, Any]) -> None:
         self._offer = read_offer("", {name: chat[name] for name in ("tools", "functions") if name in chat})

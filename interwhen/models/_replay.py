@@ -1,4 +1,4 @@
-"""Records the streams of a model, and replays known text: a recording, a stored answer, the text of an earlier run."""
+"""Records the streams of a model, and replays known text."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ from interwhen.models._token_stream import GuardedStream
 from interwhen.models._wrapper import ModelWrapper, StreamWrapper
 
 _BATCH = 64
-"""The largest number of chunks that one read of a replay returns."""
 
 
 class TimedChunk(msgspec.Struct, frozen=True):
-    """A chunk with its time of arrival, *at*, in seconds since the start of its stream."""
+    """*at* is the time of arrival in seconds since the start of the stream."""
 
     at: float
     chunk: Chunk
@@ -37,15 +36,11 @@ class Recording(msgspec.Struct, frozen=True):
 
     @classmethod
     def untimed(cls, chunks: Iterable[Chunk], *, finish_reason: FinishReason | None = "stop") -> Recording:
-        """Return a recording of *chunks* that all arrive at time 0.
-
-        The recording ends with *finish_reason*; with ``None``, it has no finish reason.
-        """
+        """Return a recording of *chunks* that all arrive at time 0."""
         end = () if finish_reason is None else (Chunk("", tokens=0, finish_reason=finish_reason),)
         return cls(tuple(TimedChunk(0.0, chunk) for chunk in (*chunks, *end)))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Append the recording to the file at *path*. Raises :class:`OSError` if it cannot be written."""
         with Path(path).open("ab") as file:
             file.write(msgspec.json.encode(self) + b"\n")
 
@@ -146,7 +141,7 @@ class ReplayModel:
 
 
 class _ReplayStream(GuardedStream):
-    """Streams the chunks of *recording* at their recorded times, divided by *speed* (0: without waiting)."""
+    """The recorded times are divided by *speed* (0: without waiting)."""
 
     # One read returns the chunks that arrived at the same time, at most `_BATCH`.
 

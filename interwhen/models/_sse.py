@@ -16,7 +16,7 @@ SseEvent: TypeAlias = tuple[bytes, int]
 END_MARK = b"data: [DONE]\n\n"
 """The event that ends a stream of the OpenAI-compatible APIs."""
 DEFAULT_LIMIT = 1 << 20
-"""The largest size of one event in bytes (1 MiB)."""
+"""The largest size of one event, in bytes."""
 
 _BOM = b"\xef\xbb\xbf"
 _LF, _CR, _COLON, _SPACE = 10, 13, 58, 32
@@ -24,7 +24,7 @@ _LINE_END = re.compile(rb"[\r\n]")
 
 
 class SseDecoder:
-    """Splits the bytes of an event stream into events. Comments, and events without a ``data`` line, are left out."""
+    """Leaves out comments, and events without a ``data`` line."""
 
     # An event of more than `limit` bytes raises `StreamProtocolError`. Its size is that of its data lines, with one
     # byte between two lines.

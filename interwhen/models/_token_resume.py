@@ -34,17 +34,14 @@ Ids: TypeAlias = tuple[int, ...]
 
 
 class Tokenizer(Protocol):
-    """The tokenizer of one model of a server.
-
-    Its methods raise :class:`~interwhen.models.ModelError` if a request fails.
-    """
+    """The methods raise :class:`~interwhen.models.ModelError` if a request fails."""
 
     async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
         """Return the token ids of *chat*, up to the place where the answer begins."""
         ...
 
     async def text_ids(self, text: str, *, special: bool) -> Ids:
-        """Return the token ids of *text*. With *special*, text that looks like a special token becomes that token."""
+        """With *special*, text that looks like a special token becomes that token."""
         ...
 
 
@@ -52,8 +49,6 @@ class Tokenizer(Protocol):
 
 
 class Markup(NamedTuple):
-    """The opening and closing tags of reasoning in the raw text of one family of models."""
-
     opening: str
     closing: str
 
@@ -72,10 +67,7 @@ _SPECIAL = re.compile(r"[<\[](?=[^\s<>\[\]]{1,40}[>\]])")
 
 
 class TrailEvent(NamedTuple):
-    """The tokens of one event that has text.
-
-    *ids* are its token ids; *parts* are the phases and texts of these tokens.
-    """
+    """The tokens of one event that has text."""
 
     lead: Ids
     """Tokens without text that arrived before this event, such as the tags around reasoning."""
@@ -97,10 +89,7 @@ _events = msgspec.json.Decoder(_Event)
 
 
 class TokenTrail:
-    """The token ids and the text of a stream, added while the stream is read.
-
-    *prompt* has the token ids of the prompt. If ids are missing, the trail cannot be used; see :attr:`is_whole`.
-    """
+    """The token ids and the text of a stream, added while the stream is read. If ids are missing, it cannot be used."""
 
     # Every token of every supervised stream is added here, so the numbers are in arrays and the text is one buffer.
     __slots__ = ("_ends", "_ids", "_leads", "_length", "_missing", "_phases", "_stops", "_text", "prompt")
@@ -344,8 +333,6 @@ def without_ids(data: bytes) -> bytes:
 
 
 class TokenPrompt(NamedTuple):
-    """A prompt that consists of token ids, with the reasoning tags of its model."""
-
     ids: Ids
     """The token ids of the chat, the kept text and the side text."""
     phase: Phase
@@ -359,19 +346,17 @@ class TokenPrompt(NamedTuple):
 
 
 class KnownTags:
-    """A cache of the reasoning tags, and of their token ids, that one server has for one model."""
+    """A cache of the reasoning tags and their token ids, for one model of one server."""
 
     __slots__ = ("ids", "markup")
 
     def __init__(self) -> None:
         self.ids: dict[str, Ids] = {}
         self.markup: Markup | None = None
-        """The tags of the model; ``None`` if they are not known yet."""
+        """``None`` if they are not known yet."""
 
 
 class TokenPrompts:
-    """Makes prompts of token ids with *tokenizer*. *known* has the reasoning tags of earlier calls."""
-
     def __init__(self, tokenizer: Tokenizer, known: KnownTags) -> None:
         self._tokenizer = tokenizer
         self._known = known
@@ -385,11 +370,11 @@ class TokenPrompts:
         trail: TokenTrail | None = None,
         tags_in_text: bool = False,
     ) -> TokenPrompt:
-        """Return a prompt of token ids: *chat* (its messages, tools and template options), then *pieces* and *side*.
+        """Convert *chat* (its messages, tools and template options), *pieces* and *side* to token ids.
 
         *pieces* is the kept text, *side* the side text of a fork. *trail* is the trail of the previous stream; if it is
         missing or incomplete, the server tokenizes the kept text again. *tags_in_text* says that the server shows the
-        tags of reasoning as text. Raises :class:`~interwhen.models.ModelError` if a request to tokenize fails.
+        tags of reasoning as text.
         """
         known = trail if trail is not None and trail.is_whole else TokenTrail(await self._tokenizer.chat_ids(chat))
         kept = known.kept(runs_of(pieces, tags_in_text=tags_in_text))
@@ -475,8 +460,7 @@ def fragments(text: str) -> list[str]:
 class RawText:
     """Separates the raw text of a model into reasoning and answer, by the tags in *markup*. *phase* is the first phase.
 
-    The text may arrive in pieces of any size. After the beginning of an answer, an opening tag is text. If *markup* is
-    ``None``, all text has the first phase.
+    After the beginning of an answer, an opening tag is text. If *markup* is ``None``, all text has the first phase.
     """
 
     __slots__ = ("_held", "_markup", "_spoken", "phase")
@@ -533,7 +517,7 @@ class ChatEvents:
     """Converts a response of `/v1/completions` to one of `/v1/chat/completions`.
 
     *field* is the field for reasoning (``reasoning`` or ``reasoning_content``). *read* converts the events of another
-    API to those of `/v1/completions`. *calls* finds tool calls in the text of the answer.
+    API to those of `/v1/completions`.
     """
 
     def __init__(

@@ -24,11 +24,11 @@ from interwhen.models._transport import HttpResponse
 
 Body: TypeAlias = dict[str, Any]
 Place: TypeAlias = Literal["call", "completions", "/tokenize", "/apply-template", "/completion", "/generate"]
-"""The path of a request. ``call`` is the path of the chat. A path that starts with ``/`` is relative to the root of the
-server, another one to ``/v1``."""
+"""``call`` is the path of the chat. A path that starts with ``/`` is relative to the root of the server, another one to
+``/v1``."""
 
 Post: TypeAlias = Callable[[Body, Place], Awaitable[bytes]]
-"""A function that posts a body to a place, and returns the answer. It raises :class:`~interwhen.models.ModelError`."""
+"""Posts a body to a place, and returns the answer. It raises :class:`~interwhen.models.ModelError`."""
 
 _TEMPLATE = ("messages", "tools", "chat_template", "chat_template_kwargs", "mm_processor_kwargs")
 """The fields of a chat that its template reads."""
@@ -61,10 +61,7 @@ class TokenServer(Tokenizer):
     def events(
         self, response: HttpResponse, prompt: TokenPrompt, field: str, calls: RawCalls | None = None
     ) -> HttpResponse:
-        """Return *response*, the streamed answer to *prompt*, as a stream of the chat API.
-
-        *field* is the field for reasoning, and *calls* finds tool calls in the text.
-        """
+        """Convert *response*, the streamed answer to *prompt*, to the chat API. *field* is the field for reasoning."""
         return ChatEvents(response, prompt, field, read=self.converter(), calls=calls)
 
     def completion(self, data: bytes) -> Completion:
@@ -86,8 +83,6 @@ def sends_ids(card: ModelCard | None) -> bool:
 
 
 class VllmTokens(TokenServer):
-    """Tokenizes text with vLLM, makes requests that continue a prompt of token ids, and reads the answers."""
-
     place: Place = "completions"
 
     async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
@@ -99,8 +94,6 @@ class VllmTokens(TokenServer):
 
 
 class LlamaCppTokens(TokenServer):
-    """Tokenizes text with llama.cpp, makes requests that continue a prompt of token ids, and reads the answers."""
-
     place: Place = "/completion"
 
     async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
@@ -143,8 +136,6 @@ class LlamaCppTokens(TokenServer):
 
 
 class SglangTokens(TokenServer):
-    """Tokenizes text with SGLang, makes requests that continue a prompt of token ids, and reads the answers."""
-
     place: Place = "/generate"
 
     async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:

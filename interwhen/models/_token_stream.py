@@ -115,9 +115,7 @@ class StreamNotes:
     """Counts the irregularities of one stream, such as skipped events, for ``result.wire``."""
 
     skipped_events: int = 0
-    """How many malformed events were skipped."""
     skipped: list[SkippedEvent] = field(default_factory=list)
-    """The first :data:`KEPT_SAMPLES` skipped events."""
     replaced_events: int = 0
     """How many events were used after their invalid UTF-8 was replaced."""
     bytes_after_end: int = 0
@@ -127,11 +125,9 @@ class StreamNotes:
 
     @property
     def is_odd(self) -> bool:
-        """Whether any irregularity was counted."""
         return bool(self.skipped_events or self.replaced_events or self.bytes_after_end)
 
     def skip(self, error: MalformedEvent) -> None:
-        """Count the malformed event in *error*. The first :data:`KEPT_SAMPLES` events are stored as samples."""
         self.skipped_events += 1
         if len(self.skipped) < KEPT_SAMPLES:
             sample = ascii(error.sample)[2:-1]
@@ -170,9 +166,8 @@ class TokenStream:
     If a read gets chunks and then an error of the server or the connection, :meth:`receive` first returns the chunks,
     and its next call raises the error. A connection that breaks after the finish reason is no error.
 
-    *decode* decodes each event of *response*. *notes* counts irregularities. *stop* tells the server to stop the
-    generation; :meth:`abort` calls it. If the stream is closed before a finish reason or its end, it is added to
-    *orphans*; *limit* is the ``max_tokens`` of its request. *event_bytes* is the largest size of an event in bytes.
+    *stop* tells the server to stop the generation; :meth:`abort` calls it. If the stream is closed before a finish
+    reason or its end, it is added to *orphans*; *limit* is the ``max_tokens`` of its request.
     """
 
     __slots__ = (
@@ -395,8 +390,7 @@ async def collect(stream: Stream) -> Completion:
 MOST_SECONDS = 3.0
 """The longest wait, in seconds."""
 MOST_LOOKS = 12
-"""How often the slots are looked at, at most. A slot that is busy for longer probably belongs to another client, or the
-server ignores the closed connection."""
+"""A slot that is busy for longer probably belongs to another client, or the server ignores the closed connection."""
 LOOK_SECONDS = 0.002
 
 

@@ -1,4 +1,4 @@
-"""HTTP requests of models: the interface of transports, one request and its response, errors, and retries."""
+"""HTTP requests of models: transports, responses, errors and retries."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _NOT_IN_A_VALUE = re.compile(r"[^\x01-\x09\x0b\x0c\x0e-\xff]")
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """An HTTP request. The ``headers`` may contain an API key, so the repr does not show them.
+    """The ``headers`` may contain an API key, so the repr does not show them.
 
     If ``alias`` is not empty, error messages show it instead of the URL.
     """
@@ -60,15 +60,9 @@ class HttpRequest:
 
     @property
     def name(self) -> str:
-        """The name for error messages: the alias, or the URL if the alias is empty."""
         return self.alias or self.url
 
     def header_fields(self) -> list[tuple[bytes, bytes]]:
-        """Return names and values of the headers as bytes.
-
-        Raises :class:`~interwhen.UsageError` for an invalid header, and for one that the transport sets, such as
-        ``host``.
-        """
         fields = []
         for name, value in self.headers.items():
             if name.lower() in _OF_TRANSPORT or not _HEADER_NAME.fullmatch(name):
@@ -95,13 +89,11 @@ class HttpResponse(Protocol):
     """
 
     @property
-    def status(self) -> int:
-        """The HTTP status code of the response."""
-        ...
+    def status(self) -> int: ...
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The headers of the response, with names in lower case."""
+        """The names are in lower case."""
         ...
 
     async def receive(self) -> bytes:
@@ -135,13 +127,11 @@ class Transport(Protocol):
         """
         ...
 
-    async def aclose(self) -> None:
-        """Close every connection of this transport."""
-        ...
+    async def aclose(self) -> None: ...
 
 
 KEPT_CONNECTIONS = 64
-"""How many idle connections a pool keeps, at most. The number of connections in use is not limited."""
+"""How many idle connections a pool keeps. The number of connections in use is not limited."""
 KEEPALIVE_SECONDS = 4.0
 """For how many seconds an idle connection may be used again. Uvicorn closes it after 5 s, so this is less."""
 
@@ -315,7 +305,7 @@ def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> floa
 
 _MAX_REDIRECTS = 3
 MAX_BODY = 16 << 20
-"""The largest size in bytes of a response that is not streamed."""
+"""The limit for a response that is not streamed, in bytes."""
 _STREAMS = ("text/event-stream", "application/octet-stream", "text/plain")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -590,7 +580,7 @@ _RENAMED = {"max_tokens": "max_completion_tokens"}
 
 
 class SamplingSupport:
-    """Remembers which sampling options one model of one server refuses, to leave them out where they are optional."""
+    """Remembers which sampling options one model of one server refuses."""
 
     def __init__(self, place: str = "") -> None:
         self._options = {name: FieldSupport(name, place) for name in (*_RENAMED, *FORK_OPTIONS)}

@@ -9,7 +9,7 @@ from interwhen._types.models import Capabilities, Chunk, Completion, Model, Requ
 
 
 class ModelWrapper:
-    """Passes the calls of a model on to *model*. A subclass changes some of them.
+    """Passes all calls on to *model*.
 
     Optional attributes, such as ``timeouts``, ``feedback`` and ``retries``, are those of *model*, too.
     """
@@ -24,23 +24,18 @@ class ModelWrapper:
 
     @property
     def name(self) -> str:
-        """The name of the wrapped model."""
         return self._model.name
 
     async def capabilities(self) -> Capabilities:
-        """Return the capabilities of the wrapped model."""
         return await self._model.capabilities()
 
     async def stream(self, request: Request) -> Stream:
-        """Open a stream of the wrapped model."""
         return await self._model.stream(request)
 
     async def complete(self, request: Request) -> Completion:
-        """Return the answer of the wrapped model to *request*."""
         return await self._model.complete(request)
 
     async def aclose(self) -> None:
-        """Close the wrapped model."""
         await self._model.aclose()
 
 

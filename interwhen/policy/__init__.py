@@ -2,8 +2,8 @@
 
 `read_policy(folder)` reads a policy (`_files.py`), `policy.judge(situation)` judges a call by it (`_rules.py`),
 `policy.learn(state, call)` returns the state after a call (`_state.py`), and `admit(policy)` runs the admission checks
-(`_admission.py`). The language of the rules is in `_syntax.py`; each of its operators and functions is one row in
-`_builtins.py`, which the type check, the evaluation and the formulas for Z3 use. Start with docs/policy.md.
+(`_admission.py`). The language of the rules is in `_syntax.py` and `_builtins.py`. Start with docs/policy.md.
+
 Why: docs/decisions/policies.md.
 """
 

@@ -59,10 +59,7 @@ class Mutant(NamedTuple):
 
 
 def mutants(rule: Rule, schema: Schema, *, most: int = 150, seed: int = 0) -> tuple[Mutant, ...]:
-    """Return different mutants of *rule* that pass the type check, at most *most*.
-
-    *seed* determines which ones are selected, and their order.
-    """
+    """Return at most *most* mutants of *rule* that pass the type check. *seed* selects and orders them."""
     words = tuple(sorted(set(_words_of(schema)), key=sorted))
     by_text: dict[str, Mutant] = {}
     for part in ("when", "require"):
@@ -177,7 +174,7 @@ class Covered:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """The clauses of a policy with the rules that quote them, in the order of the text."""
+    """The clauses of a policy, in the order of the text."""
 
     clauses: tuple[Covered, ...]
 
@@ -217,10 +214,7 @@ def _blocks(text: str) -> Iterator[str]:
 
 
 def coverage(text: str, rules: Sequence[Rule], fired: Mapping[str, int]) -> Coverage:
-    """Return each clause of *text* with those of *rules* that quote it, a part of it, or a longer text around it.
-
-    *fired* maps the id of a rule to the number of its violations.
-    """
+    """Return each clause of *text* with those of *rules* that quote it, a part of it, or a longer text around it."""
     quotes = [
         (rule, [part for clause in rule.clauses for part in _SENTENCE_END.split(squeezed(clause))]) for rule in rules
     ]
@@ -248,7 +242,7 @@ class MutantTally:
     """How many of the mutants that the examples missed are equivalent to the rule, as Z3 proved for lists within the
     bound. They are not among the survivors."""
     survivors: tuple[str, ...]
-    """The changed condition of each mutant that the examples missed, as text."""
+    """The changed conditions of the mutants that the examples missed, as text."""
 
     @property
     def score(self) -> float:
@@ -271,24 +265,19 @@ class Admission:
     """The results of the admission checks of a policy."""
 
     policy: str
-    """The name of the policy."""
     admitted: tuple[str, ...]
-    """The ids of the rules that are admitted."""
+    """The ids of the admitted rules."""
     problems: tuple[AdmissionProblem, ...]
     mutants: Mapping[str, MutantTally]
-    """The tally of each rule by its id. Rules that fail the type check, or whose examples are wrong, have none."""
+    """The tallies by rule id. Rules that fail the type check, or whose examples are wrong, have none."""
     coverage: Coverage
 
     def problems_of(self, rule: str) -> tuple[AdmissionProblem, ...]:
-        """Return the problems of the rule with the id *rule*; empty if there are none."""
         return tuple(problem for problem in self.problems if rule in problem.rules)
 
     @property
     def killed(self) -> float:
-        """The share of the mutants of all rules in :attr:`mutants` that the examples detected, from 0 to 1.
-
-        Mutants that are proven to be equivalent are not counted. 1 if there are no others.
-        """
+        """The share of the mutants of all rules that the examples detected; see :attr:`MutantTally.score`."""
         return _share(self.mutants.values())
 
 
@@ -494,17 +483,14 @@ Entry: TypeAlias = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class ReplayTally:
-    """How many recorded calls kept a rule, broke it, were undecided, or were calls that its condition does not cover.
-
-    Only calls of the tools that the rule judges are counted.
-    """
+    """Counts the recorded calls of the tools that a rule judges, by outcome."""
 
     keeps: int = 0
     breaks: int = 0
     unknown: int = 0
     not_applicable: int = 0
     why_unknown: str = ""
-    """The most frequent reason for an unknown outcome, at most 160 characters; empty if there is none."""
+    """The most frequent reason for an unknown outcome, at most 160 characters."""
 
     @property
     def decided(self) -> bool:
@@ -513,18 +499,17 @@ class ReplayTally:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """The result of :func:`replay`: a tally for each rule, and what the rules read but no result contained."""
+    """The result of :func:`replay`."""
 
     calls: int
-    """How many calls the runs have."""
     results: int
     """How many of the calls have a JSON object or a JSON array as their result."""
     tallies: Mapping[str, ReplayTally]
-    """The tally of each rule, by rule id."""
+    """The tallies by rule id."""
     unseen: Mapping[Entry, tuple[str, ...]]
-    """Fields that no result had, although results had their record. Each has the ids of the rules that read it."""
+    """Fields that no result had, although results had their record; with the ids of the rules that read them."""
     never_returned: Mapping[str, tuple[str, ...]]
-    """Records that no result had. Each has the ids of the rules that read it."""
+    """Records that no result had; with the ids of the rules that read them."""
 
     @property
     def undecided(self) -> tuple[str, ...]:

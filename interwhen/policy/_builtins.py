@@ -45,7 +45,7 @@ from interwhen.policy._values import Held, HeldItems, Missing, Value
 
 
 class MisfitError(Exception):
-    """The kinds of the parts of an expression do not match: what must be so and was found, and what to do."""
+    """The kinds of the parts of an expression do not match."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Builtin:
     value: Callable[..., Any] | OnNodes
     """The value, by those of the arguments. If one of these is missing, so is the value."""
     term: Callable[..., Any] | OnNodes
-    """The encoding in Z3, by the encoder and the encodings of the arguments."""
+    """The encoding in Z3, from the encoder and the encodings of the arguments."""
     check: Callable[..., str] = lambda *_nodes: ""
     """Checks the nodes of the arguments. Returns an error message, or an empty text."""
     # Without a default: a row that forgot it would show an answer in feedback, and no test would fail.
@@ -601,7 +601,6 @@ _ROWS = (
 )
 
 BUILTINS: Mapping[str, Builtin] = {row.name: row for row in _ROWS}
-"""The operators and functions by name."""
 FUNCTIONS = tuple(row for row in _ROWS if row.name.isidentifier() and row.name not in WORDS)
 """The functions, which are written ``NAME(...)``."""
 

@@ -28,8 +28,7 @@ class _TooLongError(Exception):
 def evaluate(node: Node, situation: Situation, schema: Schema, names: Mapping[str, Value] | None = None) -> Value:
     """Return the value of *node* in *situation*. If that takes more than 100,000 steps, it is :class:`Missing`.
 
-    *node* must have passed the type check against *schema*. *names* has the values of additional names, such as
-    ``item``.
+    *node* must have passed the type check against *schema*.
     """
     try:
         return _Evaluator(situation, schema).value(node, names or {})

@@ -56,11 +56,7 @@ def read_examples(
     now: dt.datetime | None,
     tools: tuple[str, ...],
 ) -> tuple[Example, ...]:
-    """Read the examples of a rule from its file content *written*.
-
-    *now* and the first of *tools* are the defaults for the time and the tool. Raises :class:`UsageError` for examples
-    that are not valid, have the same name, or are too many.
-    """
+    """*now* and the first of *tools* are the defaults for the time and the tool."""
     listed = shaped(
         written.get("example", []),
         list[dict[str, Any]],
@@ -161,10 +157,10 @@ def _index(step: str, count: int, path: str) -> int:
 
 
 def read_situation(parts: Mapping[str, Any], schema: Schema, now: dt.datetime | None, tool: str = "") -> Situation:
-    """Build a situation from *parts*, in the format of examples and recorded situations.
+    """Build a situation from *parts*. *now* and *tool* are the defaults.
 
-    *now* and *tool* are the defaults for parts that are not given. Raises :class:`UsageError`, :class:`ValueError`,
-    :class:`TypeError` or :class:`AttributeError` for parts that are not valid.
+    Raises :class:`UsageError`, :class:`ValueError`, :class:`TypeError` or :class:`AttributeError` for parts that are
+    not valid.
     """
     time, plain = parts.get("now"), _plain(parts, 0)
     must = "'beside' must be how many calls the turn has made before, from 0"
@@ -250,7 +246,7 @@ _RULE_KEYS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What is needed to read rules: the schema, and the definitions, situations and time of the policy."""
+    """What is needed to read rules."""
 
     schema: Schema
     definitions: Definitions = field(default_factory=dict)
@@ -516,9 +512,7 @@ def _records(folder: Path, name: str) -> Mapping[str, Any]:
 def make_folder(folder: Path, text: Path, tools: Path | None, schema: Path | None) -> None:
     """Make *folder* a policy folder: copy *text*, *tools* and *schema* into it, and write a missing ``policy.toml``.
 
-    Raises :class:`UsageError` if a copy would overwrite other content, if a new folder gets neither *tools* nor
-    *schema*, or if a file cannot be read, is too large, or has a type that is not supported, and :class:`OSError` if it
-    cannot write.
+    A copy that would overwrite other content raises :class:`UsageError`.
     """
     if tools is None and schema is None and not (folder / "policy.toml").exists():
         raise UsageError(

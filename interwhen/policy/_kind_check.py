@@ -31,7 +31,7 @@ from interwhen.policy._syntax import (
 class Scope:
     """The names that an expression may use, with their kinds.
 
-    *calls* has, for each tool, the kind of an item of ``calls("tool")``, the list of its earlier calls.
+    *calls* has, for each tool, the kind of an item of ``calls("tool")``.
     """
 
     names: Mapping[str, Kind]
@@ -185,7 +185,6 @@ class Definition:
 
 
 Definitions = Mapping[str, Definition]
-"""The definitions by name."""
 
 
 def read_definitions(written: Mapping[str, str]) -> Definitions:
@@ -223,10 +222,7 @@ class _Writer:
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def expand(self, node: Node, bound: Mapping[str, Node], depth: int) -> Node:
-        """Return *node* with each name in *bound* replaced by its node, and all definitions expanded.
-
-        *depth* is the number of definitions around *node*.
-        """
+        """Replace the names in *bound*, and expand all definitions. *depth* is how many of them are around *node*."""
         self._count(1)
         self._descend(1)
         self.level += 1

@@ -19,7 +19,7 @@ _DATA = {
 
 
 class Measure(NamedTuple):
-    """A unit: its dimension, and the factor that converts an amount to the base unit of the dimension."""
+    """A unit. *factor* converts an amount to the base unit of the dimension."""
 
     dimension: str
     factor: Fraction
@@ -60,7 +60,7 @@ class Number:
     """An exact number without a unit."""
 
     whole: bool = False
-    """Whether only integers are of this kind. 2.4 is then rejected."""
+    """Whether only integers are of this kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +68,14 @@ class Quantity:
     """An exact amount with a dimension, such as money, time or data."""
 
     dimension: str
-    """The name of the dimension, such as ``time`` or ``data``; for money, the currency, such as ``USD``."""
+    """Its name, such as ``time`` or ``data``; for money, the currency, such as ``USD``."""
     factor: Fraction = Fraction(1)
     """The unit of a number that the data gives without a unit, in base units of the dimension."""
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text. If *words* is given, the text must be one of them."""
+    """If *words* is given, the text must be one of them."""
 
     words: frozenset[str] | None = None
 
@@ -92,8 +92,6 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class ListOf:
-    """A list of values of one kind."""
-
     item: Kind
     parts: tuple[Kind, ...] = field(default=(), compare=False, repr=False)
     """The kind of each item, if the list is written out in an expression."""
@@ -112,8 +110,6 @@ class MapOf:
 
 @dataclass(frozen=True, slots=True)
 class RecordOf:
-    """A record with named fields."""
-
     name: str
     fields: tuple[tuple[str, Kind], ...]
 
@@ -204,8 +200,7 @@ def joined(left: Kind, right: Kind) -> Kind | None:
 def read_kind(text: str, records: Mapping[str, Kind], depth: int = 0) -> Kind:
     """Parse a kind as a schema writes it: ``integer``, ``list[Flight]``, ``map[text, date, Fare]``, ``"a" | "b"``.
 
-    *records* has the records that *text* may name. Raises :class:`UsageError` if *text* is not a kind, has an unknown
-    unit, or is nested too deeply.
+    *records* has the records that *text* may name.
     """
     text = text.strip()
     if depth > _DEEPEST:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 EXPRESSION_CHARACTERS = 6_000
-"""The longest expression, in characters."""
 DEPTH = 60
 """The deepest nesting of an expression. It also limits the terms of a sum or product, the parts of a path such as
 ``a.b[c]``, and the negations in a row."""
@@ -24,7 +23,6 @@ FILE_BYTES = 200_000
 RULES = 500
 """The most rules of a policy, and the most clauses for which a model is asked for rules."""
 EXAMPLES = 200
-"""The most examples of a rule."""
 MESSAGE = 600
 """The most characters of a message to the model."""
 SHOWN = 80
@@ -32,7 +30,6 @@ SHOWN = 80
 ID = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
 """The form of a rule's id, which is also the name of its file."""
 ID_CHARACTERS = 64
-"""The longest id of a rule."""
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 """The form of a name of a tool, a field or a table."""
 

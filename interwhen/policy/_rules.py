@@ -22,15 +22,12 @@ from interwhen.policy._values import Missing, tell
 # Messages about a broken rule: texts with expressions in braces.
 
 Part: TypeAlias = str | Node
-"""A part of a message: a text that is shown as it is, or an expression whose value is shown."""
+"""A text that is shown as it is, or an expression whose value is shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class MessageTemplate:
-    """A message with expressions, whose values are inserted when the message is used."""
-
     parts: tuple[Part, ...]
-    """The texts and expressions, in order."""
 
     def nodes(self) -> Iterator[Node]:
         return (part for part in self.parts if not isinstance(part, str))
@@ -203,8 +200,6 @@ def _misfits(rule: Rule, scope: Scope) -> Iterator[str]:
 
 
 class RuleVerdict(NamedTuple):
-    """The verdict of one rule on a call."""
-
     rule: Rule
     verdict: Verdict
 
@@ -263,8 +258,6 @@ rule. ``open``: Z3 did not find out."""
 
 @dataclass(frozen=True, slots=True)
 class AdmissionProblem:
-    """A reason why some rules are not admitted."""
-
     reason: Reason
     rules: tuple[str, ...]
     """The ids of the rules."""

@@ -22,7 +22,6 @@ TALK: Final = RecordOf(
     "the conversation",
     (("told", Bool()), ("last", Text()), ("recent", Text()), ("heard", Text()), ("user", ListOf(Text()))),
 )
-"""The fields of ``talk``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +94,6 @@ _NO_STATE = RecordOf("the state", ())
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool: the kinds of its arguments, and of what it returns."""
-
     name: str
     arguments: RecordOf
     returns: Kind = field(default_factory=Anything)
@@ -112,25 +109,22 @@ class Schema:
     state: RecordOf = field(default=_NO_STATE)
 
     def arguments_of(self, tool: str) -> RecordOf:
-        """Return the kinds of the arguments of *tool*; a record without fields if the tool is unknown."""
         known_tool = self.tools.get(tool)
         return _NOTHING if known_tool is None else known_tool.arguments
 
     def result_of(self, tool: str) -> Kind:
-        """Return the kind of the result of *tool*; :class:`Anything` if the tool is unknown."""
         known_tool = self.tools.get(tool)
         return Anything() if known_tool is None else known_tool.returns
 
     def call_of(self, tool: str) -> RecordOf:
-        """Return the kind of an item of ``calls("tool")``: a record of the arguments and the result of a call."""
+        """Return the kind of an item of ``calls("tool")``."""
         fields = (("args", self.arguments_of(tool)), ("result", self.result_of(tool)))
         return RecordOf(f"a call of {tool}", fields)
 
     def scope(self, tool: str | None, moment: WhenJudged = "before") -> Scope:
         """Return the names that a rule may use that judges calls of *tool* at *moment*.
 
-        If *tool* is ``None``, the rule judges calls of any tool, so the kinds of arguments and results are unknown. The
-        name ``result`` is in the scope only after the call.
+        If *tool* is ``None``, the rule judges calls of any tool, so the kinds of arguments and results are unknown.
         """
         names: dict[str, Kind] = {"args": self.arguments_of(tool or ""), "state": self.state, **ROOTS}
         if moment == "after":

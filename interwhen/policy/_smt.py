@@ -61,7 +61,7 @@ class Place:
 
 
 class ListItem(NamedTuple):
-    """An item of a list whose items are encoded one by one. ``there``: the condition that the list has this item."""
+    """An item of a list. ``there`` is the condition that the list has it."""
 
     there: Term
     value: Encoded
@@ -74,7 +74,7 @@ Encoded: TypeAlias = Any
 class Encoder:
     """Encodes expressions as terms in one context of Z3. Equal parts of the data become the same term.
 
-    *scope* has the kinds of the names. *bound* is the largest number of items of a list.
+    *bound* is the largest number of items of a list.
     """
 
     def __init__(self, scope: Scope, bound: int = 3) -> None:
@@ -171,10 +171,7 @@ class Encoder:
         return z3.Function(name, *(key.sort() for key in keys), sort)(*keys)
 
     def _part(self, path: str, keys: tuple[Term, ...], kind: Kind) -> Encoded:
-        """Return the part of the data at *path*: a :class:`Place` if it has parts itself, else a term.
-
-        *keys* are the keys and list positions along the path.
-        """
+        """Return the part of the data at *path*: a :class:`Place` if it has parts itself, else a term."""
         if isinstance(kind, ListOf | MapOf | RecordOf | PairsOf):
             return Place(path, keys, kind)
         if isinstance(kind, Bool):
@@ -284,8 +281,8 @@ def bound_for(nodes: Iterable[Node]) -> int:
 class Questions:
     """Asks Z3 questions about the rules over one *tool* (``None``: any tool).
 
-    *moment* is when the rules judge a call. *nodes* are their conditions, which determine the bound on list lengths. Z3
-    may use 5 seconds and 1 GB for one question.
+    The conditions of the rules, *nodes*, determine the bound on list lengths. Z3 may use 5 seconds and 1 GB for one
+    question.
     """
 
     def __init__(self, schema: Schema, tool: str | None, moment: Any, nodes: Iterable[Node]) -> None:

@@ -26,15 +26,14 @@ _MOST = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Learning:
-    """A declaration of how a call updates one table of the state."""
+    """How calls update one table of the state."""
 
     # The call either sets entries to values, or forgets entries that it may have changed, so that their values are
     # unknown.
 
     tools: tuple[str, ...]
-    """The names of the tools whose calls update the table; ``*`` stands for any text."""
+    """The names of the tools; ``*`` stands for any text."""
     table: str
-    """The name of the table that the calls update."""
     keys: tuple[Node, ...]
     """The expressions of the key of the entry: several if the table has several keys."""
     value: Node | None
@@ -42,11 +41,11 @@ class Learning:
     each: Node | None = None
     """A list expression. If given, all other expressions are evaluated for each item of the list, as ``item``."""
     when: Node | None = None
-    """The condition under which the call updates the table; ``None``: always."""
+    """``None``: the call always updates the table."""
     unanswered: bool = False
     """Whether only calls whose result is not known update the table."""
     keep: bool = False
-    """Whether an existing entry is kept instead of overwritten. An entry that is unknown is overwritten."""
+    """Whether an existing entry is kept, unless it is unknown."""
     changes: tuple[tuple[str, Node], ...] = ()
     """Fields of the new entry that are replaced, with the expressions of their values. An unknown new value changes
     nothing."""

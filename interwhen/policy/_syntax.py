@@ -24,7 +24,7 @@ class Constant:
     """A literal, such as ``5`` or ``"open"``, with its kind."""
 
     value: Scalar
-    """The value; an amount with a unit is in the base unit of its dimension, and 5 % is 1/20."""
+    """An amount with a unit is in the base unit of its dimension, and 5 % is 1/20."""
     kind: Kind
 
 
@@ -53,10 +53,7 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class Quantified:
-    """A quantifier or an aggregate over a list: it evaluates *body* for each item of *source*.
-
-    *names* are the variables for the item: one name, or two if the items are pairs.
-    """
+    """Evaluates *body* for each item of *source*. *names* are its variables: two if the items are pairs."""
 
     op: Counting
     names: tuple[str, ...]
@@ -93,10 +90,7 @@ def children(node: Node) -> tuple[Node, ...]:
 
 
 def rebuild(node: Node, new: tuple[Node, ...]) -> Node:
-    """Return a copy of *node* with *new* as its direct children.
-
-    *new* must have as many nodes as :func:`children` returns for *node*, in the same order.
-    """
+    """Copy *node* with *new* as its children, which must be as many as before, in the same order."""
     below = iter(new)
     changes: dict[str, Any] = {}
     for field in fields(node):
@@ -201,7 +195,7 @@ class ExpressionError(UsageError):
 
 
 class Token(NamedTuple):
-    """A word, an operator or a literal, with its offset *at* in the expression."""
+    """A word, an operator or a literal. *at* is its offset in the expression."""
 
     form: Literal["word", "name", "sign", "constant", "end"]
     """``word`` is a reserved word such as ``and``, ``name`` any other word, and ``end`` the end of the expression."""
@@ -303,8 +297,6 @@ def parse(text: str) -> Node:
 
 
 class _Reader:
-    """A recursive-descent parser for one expression."""
-
     def __init__(self, listed: list[Token]) -> None:
         self._tokens = listed
         self._at = 0

@@ -131,14 +131,14 @@ class Attempt:
     """An answer of the model, and the problems that prevent the admission of its rule."""
 
     answer: str
-    """The first 20,000 characters of the answer; empty if the model gave none in time."""
+    """The first 20,000 characters; empty if the model gave none in time."""
     problems: tuple[str, ...]
     """Empty if the rule is admitted, or if the model says that no rule is possible."""
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """The result of the synthesis for one clause: its status, the attempts, and the rule if one was admitted."""
+    """The result of the synthesis for one clause."""
 
     number: int
     """The number of the clause in the policy, from 1."""
@@ -151,16 +151,14 @@ class Draft:
     text: str = ""
     """The text of the last rule that the model wrote; empty if it wrote none, or says that no rule is possible."""
     reason: str = ""
-    """Why there is no rule, in the model's words; empty unless the status is ``no rule``."""
+    """Why there is no rule, in the model's words."""
 
 
 @dataclass(frozen=True, slots=True)
 class Synthesis:
-    """The result of the synthesis for a policy."""
-
     drafts: tuple[Draft, ...]
     admission: Admission
-    """The result of the admission checks for all rules, old and new."""
+    """The admission of all rules, old and new."""
     policy: WrittenPolicy
     """The policy with the new admitted rules added."""
 
@@ -271,21 +269,17 @@ def _misplaced(rule: Rule, clause: str, policy: WrittenPolicy) -> Iterator[str]:
 
 
 class Queued(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An entry of the review queue: a clause for which no rule was admitted."""
+    """A clause for which no rule was admitted, with parts of its :class:`Draft`."""
 
     clause: str
     status: str
-    """``queued`` or ``no rule``, as in :class:`Draft`."""
+    """``queued`` or ``no rule``."""
     problems: tuple[str, ...] = ()
-    """The problems of the last attempt; empty if the model says that no rule is possible."""
+    """The problems of the last attempt."""
     text: str = ""
-    """The text of the last rule that the model wrote; empty if it wrote none."""
     reason: str = ""
-    """Why there is no rule, in the model's words."""
     attempts: int = 0
-    """The number of attempts of the model."""
     model: str = ""
-    """The name of the model."""
 
 
 def keep(folder: Path, draft: Draft, model: str) -> Path:

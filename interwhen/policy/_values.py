@@ -34,8 +34,6 @@ _MOST_BITS = 4 * _limits.DIGITS
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """An unknown value, with the reason why it is unknown."""
-
     why: str
 
 
@@ -59,7 +57,6 @@ class Held:
 
 
 Value: TypeAlias = Scalar | Held | Missing
-"""The value of an expression: a single exact value, data with parts, or an unknown value with the reason."""
 
 
 class HeldItems(tuple[Value, ...]):

@@ -16,7 +16,7 @@ from interwhen.precompute._precomputer import ContextRef, Precomputer
 from interwhen.precompute._store import Store, open_store
 
 PLACE = "interwhen-precompute.db"
-"""The store that is used if no other is named: a file in the current folder."""
+"""The default store: a file in the current folder."""
 KEY_VARIABLE = "INTERWHEN_STORE_KEY"
 
 
@@ -63,10 +63,8 @@ async def open_context(
 ) -> AsyncIterator[ContextRef]:
     """Open the context *name* of the store at *store* for runs of *model*, and close the store at the end of the block.
 
-    The settings of the last worker on the context decide which items are current. *key_file* has the key of the store.
-    *passages* is a number of characters, as in :class:`~interwhen.precompute.Precomputer`. Raises :class:`UsageError`
-    if there is no such context or it was prepared for another model, and ``StoreError`` if the store fails. This is a
-    :class:`~interwhen._types.extensions.ContextOpener`.
+    The settings of the last worker on the context decide which items are current. *passages* is a number of characters,
+    as in :class:`~interwhen.precompute.Precomputer`. This is a :class:`~interwhen._types.extensions.ContextOpener`.
     """
     opened_store = await anyio.to_thread.run_sync(open_place, store, key_file)
     try:

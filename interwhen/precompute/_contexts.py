@@ -1,4 +1,4 @@
-"""Reads and writes contexts in the store, and keeps one in memory: its pieces, the plan of steps, the current items."""
+"""Reads and writes contexts in the store, and keeps one in memory."""
 
 from __future__ import annotations
 
@@ -48,7 +48,6 @@ class ContextSpending(msgspec.Struct, frozen=True):
     discarded: int = 0
     """The generated tokens that are in no item."""
     slices: int = 0
-    """The number of slices that changed these costs."""
 
 
 def context_document(name: str) -> str:
@@ -93,8 +92,8 @@ def spending(store: Store, name: str) -> ContextSpending:
 def spend(store: Store, name: str, cost: Cost, *, discarded: int) -> ContextSpending:
     """Add the *cost* of one slice of work to the stored costs of the context *name*, and return the sum.
 
-    *discarded* is the number of generated tokens of the slice that are in no item. It is negative if the slice made an
-    item from drafts of earlier slices, whose tokens were added as discarded then.
+    *discarded* counts the generated tokens that are in no item. It is negative if the slice made an item from drafts of
+    earlier slices, whose tokens were added as discarded then.
     """
     # The cost is written before the item. If the process is killed between the two writes, the sum is too high, but
     # never too low.
@@ -121,13 +120,10 @@ class PreparedContext:
     digest: Digest = NOTHING
     """The digest of the names, texts and leads (see :class:`ContextPiece`) of the pieces."""
     kinds: tuple[Kind, ...] = ()
-    """The kinds of items to prepare."""
     plan_inputs: PlanInputs = field(default_factory=PlanInputs)
-    """The planned steps with their keys, and the digests of the pieces."""
     current: CurrentItems = field(default_factory=CurrentItems)
-    """The current items, those of them that runs may use, and the steps that are due."""
     spending: ContextSpending = field(default_factory=ContextSpending)
-    """What the context has cost so far, as this process knows it."""
+    """The costs as far as this process knows them."""
     seen_at: float = 0.0
     """When the generation was last read from the store, in seconds on the clock ``now`` of the precomputer."""
     _items: dict[str, tuple[Item, ...]] = field(default_factory=dict)
@@ -244,7 +240,6 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     judges: Digest
     """The digest of the monitors that judge the items."""
     producers: tuple[str, ...]
-    """The names of the producers."""
     options: dict[str, dict[str, Any]] = {}
     """The options of each producer, by its name."""
 
@@ -310,7 +305,6 @@ class Summary:
     served: int
     """The number of items that runs may use."""
     spending: ContextSpending
-    """What the context has cost in all its generations, including work that made no item."""
     holding_cost: Cost
     """The cost of the current items."""
 
@@ -338,7 +332,7 @@ class InputReading:
     """The name of the piece, or the full name of the other step."""
     kind: Literal["piece", "step"]
     is_same: bool
-    """Whether the input is unchanged since the item was made; false also if it is gone."""
+    """False also if the input is gone."""
 
 
 def explain(prepared: PreparedContext, step: str) -> tuple[StepState, tuple[InputReading, ...]]:

@@ -48,7 +48,7 @@ class Block:
     level: int = 0
     """The level of a heading, 1 for the highest; 0 for other blocks."""
     lead: str = ""
-    """The header of the table, if the block is a later part of a divided table; empty for other blocks."""
+    """The header of the table, if the block is a later part of a divided table."""
 
 
 def pieces_of(text: str, *, size: int = PIECE, overlap: int = OVERLAP) -> tuple[ContextPiece, ...]:
@@ -87,7 +87,7 @@ def pieces_of(text: str, *, size: int = PIECE, overlap: int = OVERLAP) -> tuple[
 
 
 def _lead(first: Block, above: dict[int, str], before: str, overlap: int) -> str:
-    """Return the lead of a piece whose first block is *first*: headings and, unless *first* is one, text before it.
+    """Return headings and, unless the first block, *first*, is one, text before it.
 
     *above* has the headings above the piece, by level. *before* is the last block of the previous piece; a part of a
     table has the header of the table instead.

@@ -21,11 +21,10 @@ from interwhen.precompute._items import Digest, digest
 from interwhen.precompute._store import Store
 
 _MOST = 32
-"""The number of drafts that are kept for a context."""
 
 
 class UnfinishedReply(msgspec.Struct, frozen=True):
-    """The draft of a request: the text that it had generated when it was interrupted, and the number of tokens."""
+    """The draft of a request: the text that it had generated when it was interrupted."""
 
     parts: tuple[tuple[Phase, str], ...] = ()
     """The text in order, divided by phase."""
@@ -41,7 +40,7 @@ class UnfinishedReply(msgspec.Struct, frozen=True):
 
 
 class Drafts:
-    """The latest 32 drafts (unfinished replies) of one context, by the digest of their request."""
+    """The latest 32 drafts of one context, by the digest of their request."""
 
     def __init__(self, store: Store, context: str) -> None:
         self._store = store
@@ -81,9 +80,8 @@ class DraftedModel(ModelWrapper):
         self.keys: list[Digest] = []
         """The digests of the requests for a stream so far."""
         self.reused = 0
-        """The number of tokens that came from drafts instead of the server."""
+        """Tokens that came from drafts instead of the server."""
         self.overflow: ContextOverflow | None = None
-        """The last error of a request that was longer than the context window."""
 
     async def stream(self, request: Request) -> Stream:
         # A step may send a request twice, to compare the replies.

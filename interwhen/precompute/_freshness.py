@@ -67,7 +67,7 @@ def planned(producers: Iterable[Producer], context: Context) -> tuple[PlannedSte
 
 @dataclass(frozen=True, slots=True)
 class KeySettings:
-    """The part of an item key that is the same for all steps of a plan: model, tokenizer, digest of the monitors."""
+    """The part of an item key that is the same for all steps of a plan."""
 
     model: str = ""
     tokenizer: str = ""
@@ -95,12 +95,10 @@ def is_judged(kind: Kind) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class CurrentItems:
-    """The current items, those of them that runs may use, and the steps of the plan that can be computed next."""
-
     # A current item was made with the present settings, and its inputs are unchanged. It may be accepted or not.
 
     items: Mapping[str, Item] = field(default_factory=dict)
-    """The current item of each step that has one, by the full name of the step."""
+    """The current items, by the full name of the step."""
     served: tuple[Item, ...] = ()
     """The items that may be served, in the order of the plan."""
     due: tuple[PlannedStep, ...] = ()
@@ -110,15 +108,15 @@ class CurrentItems:
 
 @dataclass(frozen=True, slots=True)
 class PlanInputs:
-    """The inputs for the decision which items are current. All steps are identified by their full names."""
+    """What decides which items are current. All steps are identified by their full names."""
 
     plan: tuple[PlannedStep, ...] = ()
     keys: Mapping[str, ItemKey] = field(default_factory=dict)
-    """The key of each step without its inputs, by the full name of the step."""
+    """The key of each step without its inputs."""
     pieces: Mapping[str, Digest] = field(default_factory=dict)
-    """The digest of each piece of the context, by its name."""
+    """The digests of the pieces, by name."""
     places: Mapping[str, int] = field(default_factory=dict)
-    """The index of each step in the plan, from 0."""
+    """The index of each step in the plan."""
     followers: Mapping[str, tuple[PlannedStep, ...]] = field(default_factory=dict)
     """For each step that is a premise, the steps that have it as one."""
 
@@ -138,7 +136,7 @@ class PlanInputs:
 
 
 Candidates: TypeAlias = Callable[[str], Iterable[Item]]
-"""A function that takes the full name of a step and returns its items in the store, the preferred ones first."""
+"""Maps the full name of a step to its items in the store, the preferred ones first."""
 
 
 def find_current(plan_inputs: PlanInputs, candidates: Candidates) -> CurrentItems:

@@ -27,11 +27,8 @@ _MEMORY = threading.Lock()
 class FsspecShelf:
     """Stores each entry as one file in the folder *url* (``s3://bucket/folder``, ``file:///mnt/shared``).
 
-    *options* go to fsspec. A local folder is created at the first write. Raises
-    :class:`~interwhen.precompute.StoreError` for an unknown protocol, and for a file system that is not known to create
-    files exclusively, unless *one_writer* declares that only one process writes at a time. Raises
-    :class:`~interwhen.toolkit.MissingExtraError` if a package is missing. The methods raise ``StoreError`` if the file
-    system fails.
+    *options* go to fsspec. A local folder is created at the first write. A file system that is not known to create
+    files exclusively needs *one_writer*, which declares that only one process writes at a time.
     """
 
     blocks = True

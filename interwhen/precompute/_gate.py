@@ -19,15 +19,13 @@ _STEPS = 40
 
 
 class Interval(NamedTuple):
-    """A mean with the bounds of its confidence interval."""
-
     mean: float
     low: float
     high: float
 
 
 class ConfidenceSequence:
-    """Estimates the mean of a stream of values in [-1, 1], with a confidence interval after each value."""
+    """Estimates the mean of values in [-1, 1], with a confidence interval after each value."""
 
     # With probability at least `1 - alpha` the mean lies in `all` these intervals, if the expectation of each value,
     # given the earlier ones, is the mean. So one may stop at any time. Method: hedged capital with predictable plug-in
@@ -109,8 +107,7 @@ def _reject_below(values: list[float], bets: list[float], threshold: float) -> f
 
 Stage = Literal["trial", "kept", "demoted", "evicted"]
 """``trial``: not decided yet. ``kept``: pairs showed that the item saves tokens. ``demoted``: pairs showed that it
-costs more, and only shadow runs use it. ``evicted``: no run uses it any more. A *shadow run* repeats the query of a
-reader while no reader waits, to compare the costs with and without the item."""
+costs more, and only shadow runs (see :class:`GateRule`) use it. ``evicted``: no run uses it any more."""
 
 
 class TokenPrices(msgspec.Struct, frozen=True):
@@ -134,14 +131,14 @@ EQUAL_PRICES = TokenPrices(waiting=1.0)
 
 
 class Arm(msgspec.Struct, frozen=True):
-    """The tokens that one run generated and read, and whether its result was usable (*sound*)."""
+    """The tokens of one run of a :class:`Pair`."""
 
     generated: int
     """The generated tokens: kept, discarded and of forks."""
     read: int = 0
     """The prompt tokens, including those of the item."""
     sound: bool = True
-    """Whether the run has a usable result. If not, a :class:`Pair` charges at least its token limit for the run."""
+    """Whether the run has a usable result."""
 
     def cost(self, prices: TokenPrices) -> float:
         return prices.waiting * self.alone(prices)
@@ -154,13 +151,11 @@ class Pair(msgspec.Struct, frozen=True):
     """One query that was run both without the item and with it: once for a reader, and once as a *shadow run*."""
 
     without: Arm
-    """The run without the item."""
     used: Arm
-    """The run with the item."""
     limit: int
     """The most tokens that a run may generate. A run without a usable result is charged at least so many."""
     shadow: Literal["without", "used"] = "without"
-    """Which of the two runs was the shadow run, for which no reader waited."""
+    """Which of the two runs was the shadow run."""
 
     @property
     def beside(self) -> Arm:
@@ -214,7 +209,7 @@ class GateRule(msgspec.Struct, frozen=True):
 
 
 class GateChoice(NamedTuple):
-    """The gate's decision for one query: whether the run uses the item, and whether a second run follows."""
+    """The gate's decision for one query."""
 
     use: bool
     """Whether the reader's run uses the item."""
@@ -223,7 +218,7 @@ class GateChoice(NamedTuple):
 
 
 class Moved(msgspec.Struct, frozen=True):
-    """A move of an item to the stage *to* after *pairs* pairs, with the mean saving per pair and its interval."""
+    """A move of an item to the stage *to*."""
 
     to: Stage
     pairs: int
@@ -236,15 +231,14 @@ class Moved(msgspec.Struct, frozen=True):
 
 
 class GateRecord(msgspec.Struct):
-    """The stored measurements of one item: its stage, pairs, moves, counts and costs."""
+    """The stored measurements of one item."""
 
     stage: Stage = "trial"
     pairs: list[Pair] = []
-    """All pairs in order."""
     since: int = 0
     """The index of the first pair of the present sequence."""
     sequences: int = 1
-    """The number of sequences so far, including the present one."""
+    """The number of sequences, including the present one."""
     moves: list[Moved] = []
     queries: int = 0
     """The number of readers' runs that were charged (:meth:`Gate.charge`)."""
@@ -255,7 +249,7 @@ class GateRecord(msgspec.Struct):
     beside: float = 0.0
     """The cost of the shadow runs in offline tokens."""
     offline_tokens: int = 0
-    """The number of tokens that were generated to make and judge the item."""
+    """The tokens that were generated to make and judge the item."""
 
 
 class Gate:
@@ -271,7 +265,7 @@ class Gate:
         self.rule = rule
         self._sequence = self._begin()
         self._saved = 0.0
-        """The saving in offline tokens in the present sequence."""
+        """The saving in offline tokens, in the present sequence."""
         for pair in self.record.pairs[self.record.since :]:
             self._add(pair)
 

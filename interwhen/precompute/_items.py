@@ -36,7 +36,7 @@ Status = Literal["accepted", "guess", "rejected", "unknown", "nothing"]
 
 
 def digest(*parts: bytes | str) -> Digest:
-    """Return the SHA-256 of *parts* and their lengths in hexadecimal: ("ab", "c") and ("a", "bc") differ."""
+    """Hash *parts* with their lengths: ("ab", "c") and ("a", "bc") differ."""
     hasher = hashlib.sha256()
     for part in parts:
         data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
@@ -46,7 +46,7 @@ def digest(*parts: bytes | str) -> Digest:
 
 
 class Input(msgspec.Struct, frozen=True, order=True, gc=False):
-    """One input of an item (a piece, or the item of a step), with the digest of the content that was read."""
+    """A piece, or the item of a step, with the digest of the content that was read."""
 
     kind: Literal["piece", "step"]
     name: str
@@ -56,13 +56,11 @@ class Input(msgspec.Struct, frozen=True, order=True, gc=False):
 
 
 class ItemKey(msgspec.Struct, frozen=True, gc=False):
-    """The producer, model, monitors, step and inputs of an item. Equal keys mean the same item, in any context."""
+    """What an item depends on. Equal keys mean the same item, in any context."""
 
     kind: Kind
     producer: str
-    """The name of the producer."""
     version: str
-    """The version of the producer."""
     model: str
     """The name of the adapter of the model, such as ``model@host``."""
     tokenizer: str
@@ -76,14 +74,12 @@ class ItemKey(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def slot(self) -> SlotId:
-        """The digest of all fields of the key except ``inputs``."""
         return SlotId(
             digest(self.kind, self.producer, self.version, self.model, self.tokenizer, self.judges, self.step)
         )
 
     @property
     def id(self) -> ItemId:
-        """The id of the item: its :attr:`slot`, a slash, and the digest of ``inputs``."""
         return ItemId(f"{self.slot}/{digest(msgspec.msgpack.encode(self.inputs))}")
 
 
@@ -115,12 +111,12 @@ class Proof(msgspec.Struct, frozen=True, gc=False):
 
 
 class Cost(msgspec.Struct, frozen=True, gc=False):
-    """The tokens and requests of some work. Two costs can be added with ``+``."""
+    """The tokens and requests of some work."""
 
     generated: int = 0
     """The generated tokens, including those for forks of monitors."""
     prompt: int = 0
-    """The prompt tokens that the server counted."""
+    """Prompt tokens that the server counted."""
     requests: int = 0
     """The requests to the model, including forks."""
 
@@ -141,30 +137,25 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """``None`` unless it was accepted."""
     cost: Cost = Cost()
     created: float = 0.0
-    """The time in seconds since 1970 (UTC)."""
+    """In seconds since 1970 (UTC)."""
     step: str = ""
     """The full name of the step, for display."""
     context: str = ""
     """The context that it was made for. Other contexts may use it, too."""
     why: str = ""
-    """The reason why it was not accepted; empty for an accepted item and for a guess."""
+    """Why it was not accepted; empty for an accepted item and for a guess."""
 
     @property
     def id(self) -> ItemId:
-        """The id of the item, made from its key."""
         return self.key.id
 
     @property
     def content(self) -> Digest:
-        """The digest of the status, the text and the data."""
         return digest(self.status, self.payload.text, self.payload.data)
 
     @property
     def may_be_served(self) -> bool:
-        """Whether the item was accepted on the basis that its kind needs (:data:`BASES`).
-
-        On the basis ``judged``, its proof must name a verifier, have the scope ``answer`` and be for exactly this text.
-        """
+        """Whether the item was accepted on the basis that its kind needs (:data:`BASES`)."""
         proof = self.proof
         if self.status != "accepted" or proof is None or proof.basis != BASES[self.key.kind]:
             return False

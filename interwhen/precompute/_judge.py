@@ -126,8 +126,7 @@ class Judge:
     """Judges texts with *monitors*, which only observe there. In :meth:`supervise`, they interrupt and repair.
 
     A text is accepted only if the engine verifies it, each line that is not blank has a claim that passed, and claims
-    cover at least the share *least_coverage* (0 to 1) of the text. *workers* run the checks. Monitors with the remedy
-    ``Conclude`` do not judge. Raises :class:`~interwhen.UsageError` if a monitor cannot be loaded.
+    cover at least the share *least_coverage* (0 to 1) of the text. Monitors with the remedy ``Conclude`` do not judge.
     """
 
     def __init__(
@@ -142,15 +141,10 @@ class Judge:
         verifiers, records = describe(loaded, specs)
         settings = map(settings_seen_of, loaded)
         self.digest: Digest = digest(msgspec.msgpack.encode((verifiers, records)), repr(least_coverage), *settings)
-        """A fingerprint of the settings of the monitors and the versions of their verifiers, which is part of item
-        keys."""
+        """A fingerprint of the settings of the monitors and the versions of their verifiers, for item keys."""
 
     async def judge(self, text: str, prompt: Prompt = "", *, forks: Model | None = None) -> Judgement:
-        """Let the monitors judge *text*, as if a model had continued *prompt* with it, and return their judgement.
-
-        :class:`Rejected` if there is a violation. The model *forks* answers the forks of the monitors; ``None``: there
-        are none.
-        """
+        """Let the monitors judge *text*, as if a model had continued *prompt* with it. *forks* answers their forks."""
         if not self.monitors:
             return Undecided("no monitor can verify it")
         if not text.strip():
@@ -173,7 +167,6 @@ class Judge:
             return self._judgement(text, await run.drain())
 
     async def supervise(self, model: Model, prompt: Prompt, sampling: Sampling) -> Result:
-        """Let *model* answer *prompt* with *sampling* under the monitors, and return the result of the run."""
         options = RunOptions(monitors=self._acting, sampling=sampling, workers=self._workers)
         async with Run(model, prompt, options) as run:
             return await run.drain()

@@ -75,10 +75,10 @@ class ForegroundGate:
         self._slice: anyio.CancelScope | None = None
         self._thread = 0
         self.preempted = 0
-        """The number of slices that were cancelled for a run."""
+        """Slices that were cancelled for a run."""
 
     def begin(self) -> None:
-        """Register a run that needs the model, and cancel the present slice if it is on the same event loop."""
+        """Register a run that needs the model."""
         with self._lock:
             self._wanting += 1
             self._changes += 1
@@ -86,7 +86,6 @@ class ForegroundGate:
             self.yield_now()
 
     def end(self) -> None:
-        """Register that a run, or another use of the model, has ended."""
         with self._lock:
             self._wanting -= 1
             self._changes += 1
@@ -124,7 +123,7 @@ class ForegroundGate:
 
     @contextmanager
     def slice(self) -> Iterator[anyio.CancelScope]:
-        """Run the ``with`` block as one slice of background work, which a run may cancel; yield its cancel scope.
+        """Run the ``with`` block as one slice of background work, which a run may cancel.
 
         This does not wait: call :meth:`quiet` before.
         """
@@ -490,15 +489,12 @@ class Foreground:
     precomputer: Precomputer
 
     def serve(self, model: Model, prompt: Prompt) -> Served:
-        """Return *model* and *prompt* unchanged."""
         return Served(model, prompt)
 
     def begin(self) -> None:
-        """Stop background work, because a run begins."""
         self.precomputer.foreground_gate.begin()
 
     def end(self) -> None:
-        """Let background work continue if no other run needs the model."""
         self.precomputer.foreground_gate.end()
 
 
@@ -507,12 +503,10 @@ class ContextRef(Foreground):
     """Refers to one content of a context, for ``run(..., context=)``. It is outdated after an edit."""
 
     name: str
-    """The name of the context."""
     digest: Digest
     """The digest of the names, texts and leads of its pieces."""
 
     def serve(self, model: Model, prompt: Prompt) -> Served:
-        """Return the model and the prompt for a run on *prompt*, as :meth:`Precomputer.serve` does."""
         return self.precomputer.serve(self, model, prompt)
 
 
@@ -532,7 +526,7 @@ of the context was used up. ``found``: another worker had already made the item.
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """One slice of background work: its context, its step, its outcome, and its cost."""
+    """One slice of background work."""
 
     context: str
     step: str
@@ -551,7 +545,7 @@ class _Trouble:
 
 
 class IdleWorker:
-    """Does the background work of the precomputer *host*, one slice at a time, and lets *judge* judge the proposals."""
+    """Does the background work of the precomputer *host*, one slice at a time."""
 
     def __init__(
         self,

@@ -34,8 +34,6 @@ SEPARATOR = "::"
 
 @dataclass(frozen=True, slots=True)
 class ContextPiece:
-    """One named part of a context."""
-
     name: str
     text: str
     lead: str = ""
@@ -44,7 +42,6 @@ class ContextPiece:
 
     @property
     def sha256(self) -> Digest:
-        """The digest of the text and the lead."""
         return digest(self.text, self.lead) if self.lead else digest(self.text)
 
 
@@ -116,21 +113,21 @@ class Nothing:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The text is accepted: the engine verified it, and each line that is not blank has a claim that passed."""
+    """The engine verified the text, and each line that is not blank has a claim that passed."""
 
     proof: Proof
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The text is rejected, because a claim in it was refuted. *why* gives the monitor and its reason."""
+    """A claim in the text was refuted. *why* gives the monitor and its reason."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Undecided:
-    """The text is not accepted: the checks neither refuted nor verified it; *why* gives the reason."""
+    """The checks neither refuted nor verified the text; *why* gives the reason."""
 
     why: str
 
@@ -220,7 +217,7 @@ class Producer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PlannedStep:
-    """A step in the plan of all producers, with its full name ``producer::name`` and the full names of its premises."""
+    """A step in the plan of all producers. *name* is its full name, ``producer::name``."""
 
     name: str
     producer: Producer
@@ -247,16 +244,12 @@ ProducerSpec: TypeAlias = Producer | str | Mapping[str, Any]
 
 
 def installed_producers() -> list[Plugin]:
-    """List the installed producer plug-ins, sorted by name, without importing them."""
+    """List the installed producer plug-ins without importing them."""
     return producers()
 
 
 def load_producers(given: Sequence[ProducerSpec] | None) -> tuple[Producer, ...]:
-    """Return the producers in *given* (names with options, or objects); for ``None``, all installed ones.
-
-    Raises :class:`~interwhen.registry.PluginError` if a producer cannot be loaded, lacks the interface of one, or gets
-    an invalid option, and :class:`~interwhen.UsageError` if two have the same name or *given* cannot be read.
-    """
+    """Return the producers in *given* (names with options, or objects); for ``None``, all installed ones."""
     require("producers", given, Sequence[Any] | None, "put a single one in a list")
     wanted: Sequence[ProducerSpec] = [each.name for each in producers()] if given is None else given
     loaded = tuple(_loaded(each) if isinstance(each, str | Mapping) else _vetted(each) for each in wanted)

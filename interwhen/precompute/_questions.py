@@ -15,10 +15,8 @@ from interwhen.journal import read_journal
 from interwhen.journal._files import MAGIC
 from interwhen.precompute._access import read_text
 from interwhen.precompute._producer import factory_of
+from interwhen.precompute._usage import LONGEST_QUESTION
 from interwhen.registry import converted, own_options, producers, read_spec
-
-LONGEST = 400
-"""Longer questions, in characters, are left out."""
 
 
 class _Line(msgspec.Struct):
@@ -33,7 +31,7 @@ def read_questions(path: Path) -> list[str]:
     if path.is_dir():
         return _in_folder(path)
     questions = _in_journal(path) if _is_journal(path) else _in_lines(path)
-    return [question for question in questions if question and len(question) <= LONGEST]
+    return [question for question in questions if question and len(question) <= LONGEST_QUESTION]
 
 
 def _is_journal(path: Path) -> bool:

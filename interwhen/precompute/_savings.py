@@ -1,4 +1,4 @@
-"""Measures what precomputed items save: chooses the item that a query tests, and records costs and outcomes."""
+"""Measures what precomputed items save."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ from interwhen.precompute._store import Store
 DOCUMENT = "gate"
 """The document in the store with the records of all items."""
 _PENDING = 256
-"""The largest number of queries that wait for their result, and of pairs that wait for their second run. Above it, the
-oldest are dropped."""
+"""The most queries that wait for their result, and pairs that wait for their second run. Above it, the oldest are
+dropped."""
 _CHARACTERS = 4
 """Characters per token, if the server does not count prompt tokens."""
 
 
 class Charge(msgspec.Struct, frozen=True, tag=True):
-    """A measurement of an item: the tokens of one reader's run, and whether the run used the item."""
+    """A measurement of an item by one reader's run."""
 
     arm: Arm
     used: bool
 
 
 class ComparedPair(msgspec.Struct, frozen=True, tag="Compared"):
-    """A measurement of an item: a pair of which both runs have ended."""
+    """A measurement of an item by a pair of which both runs have ended."""
 
     pair: Pair
 
@@ -59,10 +59,10 @@ Entry: TypeAlias = Charge | ComparedPair
 
 @dataclass(frozen=True, slots=True)
 class _Query:
-    """A run that is used to test the item *subject*, which cost *offline* tokens to make.
+    """A run that tests the item *subject*, which cost *offline* tokens to make.
 
-    *pair* tells whether a second run follows. *served* is the model and the prompt of the reader's run, and *other*
-    those of the second run; one of the two runs uses the item.
+    *pair* tells whether a second run follows. *served* is for the reader's run, and *other* for the second one; one of
+    the two runs uses the item.
     """
 
     subject: ItemId
@@ -238,17 +238,17 @@ class Savings:
 
 
 class Worth(msgspec.Struct, frozen=True):
-    """What an item saves, on average over its pairs, and after how many queries it pays off."""
+    """What an item saves, and after how many queries it pays off."""
 
     share: Interval
-    """The mean saving as a part of the dearer run of each pair, with an interval that is valid at all times."""
+    """The mean saving as a part of the dearer run of each pair."""
     plain: Interval
     """The same if a token costs the same whether a reader waits or not."""
     saving: float
     """The mean saving of its pairs in offline tokens."""
     break_even: float | None
-    """The number of queries after which the item has saved as many tokens as it cost to make; ``None`` if the mean
-    saving is not positive."""
+    """The number of queries after which the item has saved what it cost to make; ``None`` if ``saving`` is not
+    positive."""
 
 
 def worth(record: GateRecord, rule: GateRule) -> Worth:

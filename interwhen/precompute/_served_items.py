@@ -25,7 +25,7 @@ def everything(_item: Item) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ServeReady:
-    """Uses a stored answer to exactly this question: the default `ServingPolicy`."""
+    """The default `ServingPolicy`."""
 
     allows: Callable[[Item], bool] = everything
     """Tells whether an item may be used, for example by a gate."""

@@ -62,7 +62,7 @@ class Shelf(Protocol):
         ...
 
     def names(self, folder: str, /) -> list[str]:
-        """Return the names in *folder* and below it, sorted; empty if there are none."""
+        """Return the names in *folder* and below it, sorted."""
         ...
 
     def close(self) -> None:

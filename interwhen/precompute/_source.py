@@ -40,18 +40,17 @@ def _refuse(request: Request) -> Recording:
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """The content of a context when it was last read from the store, or the reason *why* it cannot be used."""
+    """The content of a context when it was last read, or the reason *why* it cannot be used."""
 
     ref: ContextRef | None
-    """The reference for runs; ``None`` if the context cannot be used."""
+    """``None`` if the context cannot be used."""
     worker: WorkerSettings | None
     """The settings of the last worker on the context; ``None`` if there was none."""
     text: str
-    """The whole text of the context, with single spaces."""
+    """The whole text, with single spaces."""
     read_at: float
     """When it was read, in seconds on the monotonic clock."""
     why: str = ""
-    """Why it could not be read; empty if it could."""
 
 
 class StoredContext:

@@ -25,8 +25,7 @@ _BUSY_SECONDS, _PAUSE_SECONDS = 5.0, 0.01
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _APPLICATION = 0x49575043  # "IWPC": marks the file as ours
 _DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)
-"""The exceptions that Python raises for a damaged file. ``UnicodeDecodeError``: SQLite quotes bytes that are no
-text."""
+"""``UnicodeDecodeError``: SQLite quotes bytes that are no text."""
 _MAGIC = b"SQLite format 3\0"
 _TABLE = "CREATE TABLE IF NOT EXISTS entries (name TEXT PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID"
 

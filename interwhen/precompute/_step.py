@@ -38,8 +38,8 @@ _TOO_LONG = "the prompt must fit into the context window of the model: cut the c
 class StepWork:
     """What the producer of the step *planned* may use; implements :class:`~interwhen.precompute.StepContext`.
 
-    *settled* maps the full name of each finished step to its current item. *step_tokens* limits a request that sets no
-    limit, and *drafts* has the text of interrupted requests, which is continued only for answers.
+    *step_tokens* limits a request that sets no limit, and *drafts* has the text of interrupted requests, which is
+    continued only for answers.
     """
 
     def __init__(

@@ -102,12 +102,11 @@ KEPT = 8
 
 
 class Quarantined(msgspec.Struct, frozen=True, gc=False):
-    """A damaged entry in quarantine, with the bytes that were found."""
+    """A damaged entry in quarantine."""
 
     name: str
     """The name under which it was stored."""
     why: str
-    """What is wrong with it."""
     at: float
     """When it was put into quarantine, in seconds since 1970 (UTC)."""
     entry: bytes = b""
@@ -115,7 +114,7 @@ class Quarantined(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """The data of a document at one generation, ``None`` if it is missing. Each write adds one to the generation."""
+    """A document at one generation. Each write adds one to the generation."""
 
     generation: int
     """0 if it was never written."""

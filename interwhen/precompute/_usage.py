@@ -12,8 +12,8 @@ from interwhen._types.errors import StoreError
 from interwhen.precompute._producer import is_text
 from interwhen.precompute._store import Store
 
-LONGEST = 400
-"""Longer questions, in characters, are not noted."""
+LONGEST_QUESTION = 400
+"""Longer questions, in characters, are neither noted nor anticipated."""
 _MOST = 500
 """The number of questions that are kept for a context."""
 
@@ -30,7 +30,11 @@ def note_questions(store: Store, name: str, questions: Iterable[str], *, is_log:
     # Two processes may do this at once. With `is_log`, `questions` is a whole log, which may be recorded again, so the
     # larger count is kept.
     new = Counter(" ".join(each.split()) for each in questions)
-    counts = {question: count for question, count in new.items() if 0 < len(question) <= LONGEST and is_text(question)}
+    counts = {
+        question: count
+        for question, count in new.items()
+        if 0 < len(question) <= LONGEST_QUESTION and is_text(question)
+    }
     if not counts:
         return
 

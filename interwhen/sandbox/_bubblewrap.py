@@ -15,24 +15,20 @@ from interwhen.sandbox._inside.plan import RunPlan, boot
 
 @dataclass(frozen=True, slots=True)
 class Bubblewrap:
-    """The options for ``bwrap``, which makes the namespaces and the file system in which the keeper runs."""
+    """The options for ``bwrap``."""
 
     python: str
     """The path of the interpreter that runs the launcher."""
     readable: tuple[tuple[str, str], ...]
-    """What the program may read: each path in the sandbox, and the real path on this machine that is mounted there."""
+    """Each path in the sandbox, and the real path on this machine that is mounted there."""
     files: dict[str, bytes]
-    """The contents of further files in the sandbox, by path: ``/etc/passwd`` and ``/etc/group``."""
+    """The contents of further files by path: ``/etc/passwd`` and ``/etc/group``."""
     user: int | None
     """The user and group id under which ``bwrap`` is started; ``None``: those of this process."""
     in_user_namespace: bool
-    """Whether ``bwrap`` makes a user namespace, too."""
 
     def argv(self, descriptors: Sequence[int]) -> list[str]:
-        """Return the command that starts ``bwrap`` and the launcher in it.
-
-        *descriptors* are file descriptors from which the contents of :attr:`files` can be read.
-        """
+        """*descriptors* are those from which the contents of :attr:`files` can be read."""
         # The keeper mounts what bubblewrap cannot, and gives up all rights before it becomes the program.
         options = ["--cap-add", "ALL", "--die-with-parent", "--as-pid-1", "--unshare-cgroup-try"]
         options += [f"--unshare-{kind}" for kind in ("pid", "net", "ipc", "uts")]

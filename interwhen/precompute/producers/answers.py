@@ -19,6 +19,7 @@ from interwhen._types.vetting import Count, Positive, require, vetted
 from interwhen.precompute._items import Digest, Item, Kind, Payload, digest
 from interwhen.precompute._producer import Context, ContextPiece, Nothing, Proposal, Step, StepContext
 from interwhen.precompute._retrieval import BUDGET, PassageIndex, characters_in, passage_of, within
+from interwhen.precompute._usage import LONGEST_QUESTION
 
 __all__ = ["answers"]
 
@@ -31,21 +32,20 @@ _LEAD = re.compile(r"\s{0,8}(?:[-*] |\d{1,3}[.)] )?")
 _TAGS = re.compile(r"</?think>")
 _MARKS = re.compile(r"<[|\uff5c]?/?[\w \u2581]{1,40}[|\uff5c]?>")
 """Tags, and what looks like a token of a chat template."""
-_LONGEST = 400
 _LEAST_ROOM = 200
 _START = 160
 """The characters of each piece of a long document from which questions are anticipated."""
 
 
 class Anticipated(msgspec.Struct, frozen=True):
-    """A question, and the estimated probability that a reader asks it (0 to 1)."""
+    """*predictability* is the estimated probability that a reader asks the question (0 to 1)."""
 
     question: str
     predictability: float
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """The data of an item of kind ``answers``: the question, its probability (0 to 1), and the keys to find it."""
+    """The data of an item of kind ``answers``."""
 
     question: str
     predictability: float
@@ -206,7 +206,9 @@ async def _anticipate(text: str, params: _AnswerParams, context: StepContext) ->
     turns = (Message("system", _ANTICIPATE.format(count=params.count)), Message("user", text))
     reply = await _ask(context, turns, sampling)
     lines = [_LEAD.sub("", line, count=1).strip() for line in reply.text.splitlines()]
-    questions = list(dict.fromkeys(line for line in lines if line and len(line) <= _LONGEST and _is_plain_text(line)))
+    questions = list(
+        dict.fromkeys(line for line in lines if line and len(line) <= LONGEST_QUESTION and _is_plain_text(line))
+    )
     if not questions:
         return Nothing("the model anticipated no question")
     # The model only ranks the questions. 1/2, 1/3, 1/4, … is a guess at their probabilities.

@@ -28,14 +28,14 @@ _HINT = (
 
 
 class Warmed(msgspec.Struct, frozen=True):
-    """The data of an item of kind ``prefixes``: the server's token counts when the prefix was last sent."""
+    """The server's token counts when the prefix was last sent."""
 
     tokens: int
     """The tokens of the prompt."""
     cached: int
     """The tokens that came from the cache."""
     share: float = 0.75
-    """The least share of its tokens that must come from the cache: the option of the producer."""
+    """The least share of its tokens that must come from the cache."""
 
 
 class _PrefixParams(msgspec.Struct, frozen=True):
@@ -95,8 +95,7 @@ def prefixes(*, as_: As = "text", share: float = 0.75) -> PrefixProducer:
 def cold(item: Item, result: Result) -> bool | None:
     """Return whether the server has evicted the prefix of *item* from its cache; ``None`` if that is not known.
 
-    *result* is of a run whose prompt began with the prefix. The prefix counts as evicted if a smaller share of its
-    tokens came from the cache than :attr:`Warmed.share`.
+    *result* is of a run whose prompt began with the prefix.
     """
     ledger = result.ledger
     warmed = msgspec.json.decode(item.payload.data, type=Warmed)

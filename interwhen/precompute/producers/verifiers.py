@@ -81,10 +81,7 @@ def dump(value: Any, package: str) -> bytes:
 
 
 def load(data: bytes, package: str) -> Any:
-    """Unpickle *data* and return the value. Raises :class:`Unsafe` if that is not safe or not possible.
-
-    *data* may name only plain types, and records (dataclasses and the like) of *package*, a top-level name.
-    """
+    """Unpickle *data*, which may name only plain types, and records of *package*; else raise :class:`Unsafe`."""
     try:
         return _Unpickler(io.BytesIO(data), package).load()
     except Unsafe:
@@ -140,14 +137,14 @@ _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 class PreparedFor(msgspec.Struct, frozen=True):
-    """The data of an item of kind ``verifiers``: what ``prepare`` of one monitor returned for one task."""
+    """What ``prepare`` of one monitor returned for one task."""
 
     made_by: str
     """The monitor with its options, its verifier with its version, and the version of Python."""
     task: Digest
-    """The digest of the text of the task (see :attr:`~interwhen.Task.text`)."""
+    """The digest of the text of the task."""
     value: bytes
-    """The result of ``prepare``, pickled by :func:`dump`."""
+    """The result, pickled by :func:`dump`."""
 
 
 class _VerifierParams(msgspec.Struct, frozen=True):
