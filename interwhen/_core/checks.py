@@ -394,7 +394,8 @@ class CheckTable:
         for span in unread:
             # There is no claim to ask the verifier about. The monitor's `unproven` decides, as for any Unknown.
             ref = PendingRef(monitor, Claim(key="", span=span), segment, home)
-            # A claim without a span stands for the whole segment, which may have a torn line anywhere.
+            # A claim without a span comes here with the span of the whole segment (see `_certain`). A torn line, which
+            # a cut ended in the middle, may then be anywhere in it.
             is_torn = home.is_torn_at(span) or (span == home.span and bool(home.tears))
             self._judge(ref, TORN if is_torn else UNREAD, 0.0)
         return orders

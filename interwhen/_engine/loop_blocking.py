@@ -375,10 +375,10 @@ def current_loop() -> object:
 
 
 def is_own_cancellation() -> bool:
-    # On asyncio, awaiting a cancelled future raises the same exception. On trio, the result is always true.
+    # On asyncio, awaiting a cancelled future raises the same exception. If one of our tasks let it pass, its whole task
+    # group would be cancelled without an error. On trio, the result is always true.
     import asyncio
 
-    # If that exception left one of our tasks, it would end the whole task group without an error.
     try:
         task = asyncio.current_task()
     except RuntimeError:  # trio: only a cancel scope raises it

@@ -27,7 +27,7 @@ from interwhen.journal._rebuilt_run import RebuiltRun, ShownSegment
 
 
 async def restore_watchers(past: RebuiltRun, task: Task, watchers: Sequence[Watcher]) -> None:
-    # Prepare the watchers, within what the first process left of the run's time, and rebuild the states of trackers,
+    # Prepare the watchers, within what the old process left of the run's time, and rebuild the states of trackers,
     # which the journal does not hold, from the recorded segments.
     if past.summary is not None:
         return
@@ -62,7 +62,8 @@ def restore_meters(past: RebuiltRun, meter: Meter, forks: ForkMeter, upstream: M
 
 
 def unfinished(past: RebuiltRun, jobs: Jobs) -> tuple[list[Order], list[Settled]]:
-    # Return what the first process left to do; in place of a check whose claim is not found again, its outcome.
+    # Return the orders that the old process did not carry out. A check whose claim cannot be extracted again gets an
+    # error as its outcome instead.
     orders: list[Order] = []
     facts = []
     for order in list(past.pending.values()):
@@ -118,7 +119,8 @@ def result_of(past: RebuiltRun) -> Result | None:
     first = past.first_text if spent.first_token is None else spent.first_token
     tail = past.finished_at - past.ended_at if past.ended_at is not None else 0.0
     header, recorded = past.journaled.header, past.journaled.result
-    # A client learns the host of its server with the first response, so the header of a call may lack it.
+    # The model of a call is named MODEL@HOST. A client learns the host only with the first response, so the header of
+    # the journal may lack it; the certificate has it.
     learned = recorded.certificate.model if header.call is not None and isinstance(recorded, Verified) else ""
     result = build_result(
         past.summary,

@@ -57,7 +57,10 @@ class PluginError(UsageError):
 
 
 class JournalError(UsageError):
-    """The file at ``path`` is not a journal, or this version cannot read or continue it."""
+    """The journal at ``path`` cannot be written, read, replayed or resumed; ``reason`` says why, and what to do.
+
+    For example, it is no journal, was changed, is redacted or in use, exists already, or its run had other monitors.
+    """
 
     def __init__(self, path: str, reason: str) -> None:
         self.path = path
@@ -217,7 +220,7 @@ class OutOfTokens(ModelError):
 
 
 class StreamTimeout(ModelError):
-    """A timeout of ``seconds`` ran out. ``timer``: ``connect``, ``first_token``, ``inter_token`` or ``total``."""
+    """A timeout of ``seconds`` ran out. ``timer`` names it as a field of :class:`~interwhen.models.Timeouts`."""
 
     retryable = True
 

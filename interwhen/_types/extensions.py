@@ -155,7 +155,7 @@ class WorkerPool(Protocol):
 
 
 class Task(msgspec.Struct, frozen=True):
-    """The prompt of a run: a text for the model to continue, or the messages of a chat."""
+    """The prompt of a run, which a monitor's ``prepare`` gets: a text to continue, or the messages of a chat."""
 
     prompt: Prompt
 

@@ -136,7 +136,7 @@ class BlockedLoop(msgspec.Struct, frozen=True, gc=False):
 
 
 class Timing(msgspec.Struct, frozen=True, gc=False):
-    """Times of a run, in seconds on the clock of the event loop."""
+    """The times of a run (``result.timing``), in seconds on the clock of the event loop."""
 
     total: float = 0.0
     """The time from the start of the run to the result."""

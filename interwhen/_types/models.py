@@ -157,7 +157,8 @@ class Chunk(msgspec.Struct, frozen=True, gc=False):
     """A part of a stream, usually the content of one event.
 
     ``tokens`` is the number of tokens in the text; if it is not known, usually 1. ``logprob`` is the sum of the
-    log-probabilities of these tokens, in nats; ``None``: the server sent none.
+    log-probabilities of these tokens, in nats; ``None``: the server sent none. Usually only the last chunk of a stream
+    has a ``finish_reason`` and a ``usage``.
     """
 
     text: str

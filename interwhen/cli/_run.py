@@ -120,8 +120,6 @@ def _repeated(monitors: Iterable[str], sign_with: Path | None) -> Iterator[str]:
         yield from ("--sign-with", str(sign_with))
 
 
-# ``interwhen resume``: resume a run from its journal.
-
 _RESUMED_MODEL = ModelFlags()
 
 

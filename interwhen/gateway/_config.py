@@ -210,7 +210,10 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The configuration of a gateway. Each field is a setting of ``interwhen.toml``."""
+    """The configuration of a gateway. Each field is a setting of ``interwhen.toml``.
+
+    Pass it to :func:`~interwhen.gateway.make_app`, which raises :class:`~interwhen.UsageError` for wrong values.
+    """
 
     upstreams: Annotated[
         tuple[UpstreamConfig | str, ...], Meta(description="The upstream servers: a URL, PATTERN=URL, or a table.")

@@ -100,7 +100,7 @@ class Exchange:
         await self.end(body)
 
     async def fail(self, http_error: HttpError) -> None:
-        # If neither is possible, this does nothing.
+        # The status of an answer that has begun was sent, so the error can only be its last event.
         if not self.started:
             await self.start(http_error.status, http_error.headers)
             await self.end(http_error.body)
@@ -130,9 +130,6 @@ class Exchange:
                 pass
         finally:
             self.leave("left")
-
-
-# Request bodies: bounded in size, time and number, and of a known form.
 
 
 class ClientGone(Exception):

@@ -299,7 +299,7 @@ class TextColumns:
         """Whether the thread that takes chunks will look again. If not, it must be woken after a chunk was added."""
 
     def take(self) -> TextRecord | None:
-        self.is_awake = False  # before the count, so that a chunk that comes later wakes again
+        self.is_awake = False  # before the copy, so that a chunk added after the copy wakes this thread again
         items = self.items[self.taken :]
         if not items or self.phase is None:
             return None
@@ -470,7 +470,7 @@ def recorded_monitors(header: Header, path: str) -> tuple[Monitor, ...]:
 
 
 def as_recorded(header: Header, monitors: Sequence[Monitor]) -> tuple[Monitor, ...]:
-    # `refuse_others` refuses another number of monitors.
+    # Another number of monitors is left to `refuse_others`, which the caller calls next, and which raises.
     if len(monitors) != len(header.monitors):
         return tuple(monitors)
     hints = get_type_hints(Monitor)

@@ -271,20 +271,20 @@ def _constant_token(written: str, form: str | None, start: int) -> Constant:
         ) from error
 
 
-# The parser: it builds the tree of an expression by this grammar, and evaluates nothing.
+# The parser builds the tree of an expression by this grammar, and evaluates nothing:
 #
-# ::
-#
-#     expression   any | all | count | sum  NAME[, NAME] in LIST : expression
-#                  if expression then expression else expression
-#                  disjunction
+#     expression   if expression then expression else expression | disjunction
 #     disjunction  conjunction (or conjunction)*
 #     conjunction  negation (and negation)*
 #     negation     not negation | comparison
 #     comparison   sum [= | != | < | <= | > | >= sum]   |   sum [not] in sum
 #     sum          product (+ | - product)*
 #     product      unary (* unary)*
-#     place        NAME | NAME(expression, ...) | place.NAME | place[expression, ...] | [expression, ...] | (expression)
+#     unary        place | - LITERAL
+#     place        primary | place.NAME | place[expression, ...]
+#     primary      LITERAL | NAME | NAME(expression, ...) | [expression, ...] | (expression)
+#                  any | all | count | sum  NAME[, NAME] in place : expression
+#                  if expression then expression else expression
 
 _COUNTING = get_args(Counting)
 

@@ -65,7 +65,7 @@ def _in_journal(path: Path) -> list[str]:
         prompt = read_journal(path).header.prompt
     except InterwhenError as error:
         raise UsageError(f"the journal {str(path)!r} must be readable, got an error ({error}); leave it out") from error
-    # A run with a context may have passages of its text before its question.
+    # In the prompt of a run with a prepared context, passages of the context may stand before the question.
     paragraphs = [part.strip() for part in Task(prompt).question.split("\n\n")]
     return [next((part for part in reversed(paragraphs) if part), "")]
 

@@ -137,7 +137,8 @@ class StoredContext:
             model = ReplayModel(_refuse, name="" if worker is None else worker.model)
             specs = () if worker is None else worker.specs
             pre = Precomputer(store, model, producers=specs, debounce=0.0, passages=self._source.passages)
-            # The clock of no event loop: threads read, and calls may be on several loops.
+            # Not the clock of an event loop: threads without a loop read the context, and calls may run on several
+            # loops.
             pre.now = time.monotonic
             if worker is not None:
                 pre.key_settings = worker.key_settings
@@ -181,8 +182,8 @@ class StoredContexts:
         return context
 
     def opened_store(self) -> Store:
-        # Raises `UsageError` if there is no such file or the key file cannot be read, and `StoreError` if the store
-        # cannot be opened or was closed.
+        # Raises `UsageError` if there is no store file, or if the key file cannot be read or its key is too short, and
+        # `StoreError` if the store cannot be opened or was closed.
         with self._lock:
             if self._is_closed:
                 raise StoreError(self._place, "a store must be open to be used, and this one was closed; open it again")

@@ -127,7 +127,8 @@ class StepWork:
         return Completion("".join(texts), reason or "truncated", usage)
 
     async def work_out(self, prompt: Prompt, sampling: Sampling | None = None) -> Result:
-        # If the prompt is too long, this raises `ContextOverflow` for answers; for other kinds, the run has failed.
+        # If the prompt is too long, this raises `ContextOverflow` in a producer of the kind `answers`; in one of
+        # another kind, the result is a `Failed`.
         wanted = sampling or Sampling(temperature=0.0)
         if wanted.max_tokens is None:
             wanted = replace(wanted, max_tokens=self._step_tokens)

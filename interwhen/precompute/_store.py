@@ -128,7 +128,10 @@ class _Entry(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Store:
-    """Keeps items and documents. *shelf* is a shelf, or a path or URL as for :func:`open_store` (default: memory).
+    """Keeps what a :class:`Precomputer` prepares: items, and documents (named values with generations).
+
+    *shelf* says where: a path or URL as for :func:`open_store`, or a storage of keys and values such as
+    :class:`MemoryShelf` (default). :func:`open_store` is the usual way to make a store.
 
     Its methods may be called in any thread, and several processes may use one file or URL at once. With a *key* of at
     least 16 bytes, each entry has a keyed hash (HMAC), and entries that were not sealed with the key count as damaged:

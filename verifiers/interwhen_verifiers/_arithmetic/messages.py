@@ -134,7 +134,8 @@ def _signed(node: Node, number: Number, text: str) -> tuple[int, bool, str]:
 
 
 def _like(value: Value, number: Number, left: Side, *, currency: bool) -> str | None:
-    # Return `value` written like `number`; `None` if it rounds to zero or has too many digits.
+    # Return `value` with the decimal places of `number`, and a thousands separator if it or `left` has one; `None` if
+    # it rounds to zero or has too many digits.
     digits = plain(value, number.places)
     if digits is None:
         return None

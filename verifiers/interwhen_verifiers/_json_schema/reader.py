@@ -131,7 +131,8 @@ class Reader:
         return entry[1]
 
     def item(self, node: Node, index: int) -> Node:
-        which = min(index, self._longest)  # after the lists of the schema, all items have the same constraints
+        # Behind the longest list of the schema (such as `prefixItems`), all items have the same constraints.
+        which = min(index, self._longest)
         return self.remembered(node, "item", which, lambda: self._inner(node, constraints.of_item(which)))
 
     def property(self, node: Node, name: str | None) -> Node:

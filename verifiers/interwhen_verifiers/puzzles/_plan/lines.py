@@ -269,7 +269,7 @@ def _is_verb(word: str, problem: PlanningProblem) -> bool:
 
 def _names_object(text: str, at: int, problem: PlanningProblem) -> bool:
     words = [match[0].lower() for match in _WORD.finditer(text, at, at + LONGEST)]
-    # "a" and "i" may be objects, and are words of any remark.
+    # "a" and "i" may be names of objects, but are also English words of any line.
     return any(
         word in problem.objects and (word not in {"a", "i"} or following in {"from", "on", "onto", "to"})
         for word, following in zip(words, [*words[1:], "to"], strict=True)
