@@ -278,6 +278,13 @@ def test_answers_are_judged(prompt, text, kind):
     assert isinstance(verdict, kind), verdict
 
 
+@pytest.mark.parametrize("text", ["Answer: D", "\\boxed{D}", "Answer: **D**", "The answer is **D**."])
+def test_an_options_letter_is_no_move(text):
+    asked = "Which of these is the sequence of directions from S to E? Available options:\nA. down\nB. right, up\nC. up, up\nD. left 2, down 2, left 2, up 2."  # fmt: skip
+    for prompt in (PROMPT.format(asked), PROMPT.format(asked.replace("is the sequence of directions", "fits"))):
+        assert {type(verdict) for verdict in verdicts(prompt, text)} <= {Unknown}
+
+
 def test_counts_are_unknown_without_a_marked_path():
     prompt = "\n".join(row.replace("X", " ") for row in GRID) + "\nHow many right turns are there?"
     (verdict,) = verdicts(prompt, "Answer: 2")

@@ -169,8 +169,9 @@ def judge_field(place: WalkState, said: Field) -> Verdict:
     if not last.is_counted or last.cell is None:
         return Unknown("not all steps before are known")
     counts = {"right": last.right, "left": last.left, "all": last.right + last.left}
-    for stated, (kind, right) in zip(said.numbers, counts.items(), strict=False):
-        if stated != right:
+    # The numbers are those of right turns, of left turns, and perhaps of all.
+    for stated, (kind, true_count) in zip(said.numbers, counts.items(), strict=False):
+        if stated != true_count:
             return Violation(why=f"the moves so far do not have {stated} turns ({kind})")
     return Pass("counted along the moves")
 
@@ -351,8 +352,11 @@ def judge_final(problem: MazeProblem, final: MazeAnswer) -> Verdict:
             return judged(problem.distance == stated, evidence="by a breadth-first search", why=why)
         case "place":
             return _judge_yes(problem, text)
+        case _ if text != final.text:
+            # The letter of the option (such as D) could be read as a move.
+            return Unknown("the answer names an option, whose moves are not judged")
         case asked if asked == "moves" or final.moves:
-            return _judge_way(problem, final)
+            return _judge_path(problem, final)
         case _:
             return Unknown("the question was not understood")
 
@@ -376,8 +380,9 @@ def _judge_yes(problem: MazeProblem, text: str) -> Verdict:
     return judged((word == "yes") == holds, evidence=evidence, why=why)
 
 
-def _judge_way(problem: MazeProblem, final: MazeAnswer) -> Verdict:
-    # If the question asks for moves, the list must be a shortest one.
+def _judge_path(problem: MazeProblem, final: MazeAnswer) -> Verdict:
+    # The answer is a list of moves, or says that there is no path. If the question asks for moves, the list must be a
+    # shortest one.
     if final.moves is None:
         if not _NO_WAY.fullmatch(final.text.strip(" .!")):
             return Unknown("the answer is no list of moves")
