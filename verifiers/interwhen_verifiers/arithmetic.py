@@ -291,11 +291,12 @@ def _step(state: State, segment: Segment, rejection: str = "") -> tuple[State, l
         phase=segment.phase,
         tried=tried,
         answer_at=None,
-        steps=_extended(state.steps, claims),
+        steps=_with_true(state.steps, claims),
     ), claims
 
 
-def _extended(steps: _Steps | None, claims: Iterable[Claim]) -> _Steps | None:
+def _with_true(steps: _Steps | None, claims: Iterable[Claim]) -> _Steps | None:
+    # Add the equations that hold: later, the numbers of a wrong one are searched for in them.
     for claim in claims:
         if isinstance(claim, Equation) and claim.sides and not claim.doubt and _holds(claim.sides, claim.links):
             steps = _Steps(claim.sides, steps)
@@ -303,7 +304,8 @@ def _extended(steps: _Steps | None, claims: Iterable[Claim]) -> _Steps | None:
 
 
 def _holds(sides: tuple[Side, ...], links: tuple[str, ...]) -> bool:
-    return set(links) == {"="} and len({value_of(side.node) for side in sides}) == 1
+    values = {value_of(side.node) for side in sides}
+    return set(links) == {"="} and len(values) == 1 and None not in values
 
 
 def _goes_on(state: State, segment: Segment) -> bool:
@@ -473,7 +475,7 @@ def _equation(
     around: frozenset[Value] = frozenset()
     sure = True
     if state is not None and false is not None and not _holds(chain.sides, chain.links):
-        around, sure = _context(state, chain, text, _extended(state.steps, earlier))
+        around, sure = _context(state, chain, text, _with_true(state.steps, earlier))
         marks.append(f"{sorted(around)}{sure}")
     text = text[base:end]
     here = Span(base, end)

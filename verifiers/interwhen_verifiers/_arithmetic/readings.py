@@ -74,9 +74,11 @@ def _mixed(node: Node) -> Node:
     while at < len(operands):
         taken, part = _dashed_part(operators, operands, at)
         if part is not None:
-            whole = operands[at - 1]
+            whole, last = operands[at - 1], operands[at + taken - 1]
             assert isinstance(whole, Number)
-            operands[at - 1] = whole._replace(value=whole.value + part)
+            assert isinstance(last, Number)
+            # A percent sign stands behind the fraction: 2-1/2%.
+            operands[at - 1] = whole._replace(value=whole.value + part, percent=last.percent)
             del operators[at : at + taken], operands[at : at + taken]
         at += 1
     products: list[tuple[Operator, Node]] = []
@@ -118,6 +120,7 @@ def _inside(node: Node) -> Node:
 
 
 def _dashed_part(operators: list[Operator], operands: list[Node], at: int) -> tuple[int, Value | None]:
+    # Return how many operands after the whole number are its fraction (1 for ½, 2 for 1/2), and its value.
     whole, upper = operands[at - 1], operands[at]
     if operators[at] != "-" or not (isinstance(whole, Number) and isinstance(upper, Number)):
         return 0, None
@@ -126,7 +129,7 @@ def _dashed_part(operators: list[Operator], operands: list[Node], at: int) -> tu
     if len(upper.text) == 1 and isinstance(upper.value, Fraction):
         return 1, upper.value
     lower = operands[at + 1] if at + 1 < len(operands) and operators[at + 1] == "/" else None
-    if not isinstance(lower, Number) or upper.end + 1 != lower.start or upper.percent or lower.percent:
+    if not isinstance(lower, Number) or upper.end + 1 != lower.start or upper.percent:
         return 0, None
     if upper.places or lower.places or not 0 < upper.value < lower.value:
         return 0, None
