@@ -261,14 +261,13 @@ def _append_calls(
         turns.append({**said, "function_call": {"name": calls[0].name, "arguments": calls[0].arguments}})
         turns.append({"role": "function", "name": calls[0].name, "content": answer})
         return
-    made = [_tool_call(call, number, extras.get(call.id)) for number, call in enumerate(calls)]
+    # The number of the turn makes a missing id unique in the conversation.
+    ids = [call.id or f"call_{len(turns)}_{number}" for number, call in enumerate(calls)]
+    made = [_tool_call(call, its_id, extras.get(call.id)) for call, its_id in zip(calls, ids, strict=True)]
     turns.append({**said, "tool_calls": made})
-    turns += [
-        {"role": "tool", "tool_call_id": call.id or f"call_{number}", "content": answer}
-        for number, call in enumerate(calls)
-    ]
+    turns += [{"role": "tool", "tool_call_id": its_id, "content": answer} for its_id in ids]
 
 
-def _tool_call(call: ToolCall, number: int, extra: Any) -> Turn:
-    made = {**call_turn(call), "id": call.id or f"call_{number}"}
+def _tool_call(call: ToolCall, its_id: str, extra: Any) -> dict[str, Any]:
+    made = {**call_turn(call), "id": its_id}
     return made if extra is None else {**made, "extra_content": extra}

@@ -59,11 +59,27 @@ def test_a_refused_calls_result_is_the_feedback():
 def test_calls_get_missing_ids_and_keep_older_forms():
     bare = Piece("f()", call=ToolCall("", "f", ""))
     _, made, answer, _ = in_turns([{"role": "user", "content": "q"}], [bare], None)
-    assert made["tool_calls"][0]["id"] == answer["tool_call_id"] == "call_0"
+    assert made["tool_calls"][0]["id"] == answer["tool_call_id"] == "call_1_0"
     older = Piece("f()", call=ToolCall("", "f", "", "function_call"))
     _, made, answer, _ = in_turns([{"role": "user", "content": "q"}], [older], None)
     assert made["function_call"] == {"name": "f", "arguments": ""}
     assert (answer["role"], answer["name"]) == ("function", "f")
+
+
+@pytest.mark.parametrize(
+    ("pieces", "ids"),
+    [
+        ([Piece("f()", call=ToolCall("", "f", "")), Piece("g()", call=ToolCall("", "g", ""))], 2),
+        ([Piece("no", "feedback", refused=(ToolCall("call_1", "f", ""), ToolCall("", "g", "")))], 2),
+        ([Piece("no", "feedback", refused=(ToolCall("", "f", ""), ToolCall("call_0", "g", "")))], 2),
+    ],
+)
+def test_missing_ids_are_unique_in_the_conversation(pieces, ids):
+    turns = in_turns([{"role": "user", "content": "q"}], pieces, None)
+    calls = [call["id"] for turn in turns for call in turn.get("tool_calls", ())]
+    answers = [turn["tool_call_id"] for turn in turns if turn["role"] == "tool"]
+    assert calls == answers
+    assert len(set(calls)) == ids
 
 
 def test_the_callers_messages_stay_unchanged():
