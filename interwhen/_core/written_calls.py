@@ -201,21 +201,25 @@ def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _json(text: str) -> Any:
-    for written in dict.fromkeys((text, _ESCAPED.sub(lambda match: match[1] or match[0], text))):
+    for written in dict.fromkeys((text, _ESCAPES.sub(lambda match: match[1] or match[0], text))):
         try:
             return json.loads(written, object_pairs_hook=_once)
         except ValueError as error:
             problem = f"the call is not valid JSON: {error}"
     try:
-        match _parse(text).body:
-            case [ast.Expr(value=value)]:
+        body = _parse(text).body
+    except Unreadable:
+        # It is said of Python what is wrong, but the model meant JSON.
+        raise Unreadable(problem) from None
+    match body:
+        case [ast.Expr(value=value)]:
+            with contextlib.suppress(ValueError, TypeError):
                 return _literal(value, {})
-    except (ValueError, TypeError):
-        pass
     raise Unreadable(problem)
 
 
-_ESCAPED = re.compile(r"\\(?:(')|.)", re.DOTALL)
+_ESCAPES = re.compile(r"\\(?:(')|.)", re.DOTALL)
+"""Matches every escape, so that an escaped backslash before a quote is not read as an escaped quote."""
 _NAMES = ("name", "tool", "tool_name", "function", "action", "recipient_name", "function_name")
 _ARGUMENTS = ("arguments", "parameters", "args", "action_input", "tool_input", "input")
 _LABELS = (*_NAMES, "id", "type", "index", "tool_call_id", "call_id")

@@ -39,6 +39,15 @@ async def test_an_unreadable_tool_call_makes_the_model_retry():
     assert "cannot be read" in str(wire.bodies[1]["messages"])
 
 
+@pytest.mark.parametrize("call", ['{"name": "f" "arguments": {}}', '{"name": "f", "arguments": {"a": 1 "b": 2}}'])
+async def test_broken_json_is_called_broken_json(call):
+    wire = MemoryWire(
+        lambda number, _: texts([f"<tool_call>\n{call}\n</tool_call>"]) if number == 0 else texts(["It is sunny."])
+    )
+    _, result = await collect(wire, [no_call_with()], tools=[WEATHER])
+    assert "the call is not valid JSON" in result.violations[0].why
+
+
 async def test_a_permanently_unreadable_call_never_reaches_the_caller():
     bad = UNREADABLE["hermes, no JSON"].text
     wire = MemoryWire(lambda *_: texts(in_pieces(bad)))
