@@ -258,13 +258,25 @@ class Surroundings:
 
 
 def read_toml(text: str, what: str) -> dict[str, Any]:
-    check_size(len(text.encode(errors="surrogatepass")), what)
+    check_size(len(text.encode(errors="surrogatepass")), what)  # only the size counts here
     try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(
-            f"{what} must be valid TOML, and is not ({str(error)[:200] or 'nested too deeply'}): correct this place"
-        ) from error
+        tables = tomllib.loads(text)
+    except ValueError as error:
+        raise UsageError(f"{what} must be valid TOML, and is not ({str(error)[:200]}): correct this place") from error
+    except RecursionError:
+        tables = None
+    # The parser reads dotted keys (`a.b.c`) without recursion, so they may be nested more deeply than it could read.
+    if tables is None or _is_deep(tables):
+        raise UsageError(f"{what} must be valid TOML, and is nested too deeply: correct it")
+    return tables
+
+
+def _is_deep(tables: dict[str, Any]) -> bool:
+    level: list[Any] = [tables]
+    for _ in range(4 * _DEEPEST):
+        level = [inner for each in level for inner in (each.values() if isinstance(each, dict) else each)]
+        level = [each for each in level if isinstance(each, dict | list)]
+    return bool(level)
 
 
 def read_rule(text: str, around: Surroundings, what: str = "the rule") -> Rule:

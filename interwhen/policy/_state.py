@@ -20,8 +20,6 @@ Key = str | tuple[str, ...]
 State = Mapping[str, Mapping[Key, Any]]
 """The tables of the state by name, each with its entries by key. The value of an entry is raw data, as in JSON;
 ``None``: it is unknown."""
-_MOST = 100_000
-"""The most items of one list that are added to the state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +131,7 @@ def _items(learning: Learning, situation: Situation, schema: Schema) -> Iterator
         return
     listed = evaluate(learning.each, situation, schema)
     if isinstance(listed, Held) and isinstance(listed.kind, ListOf):
-        items = map(listed.item, range(min(len(listed.raw), _MOST)))
+        items = map(listed.item, range(len(listed.raw)))
         yield from ({"item": item} for item in items if not isinstance(item, Missing))
 
 

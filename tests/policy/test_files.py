@@ -79,6 +79,8 @@ HOSTILE = {
         "'one' in the path 'args.tags.one' must be an index of a list, from 0 to 1",
     ),
     "a definition that is no text": (RULE.replace("base =", "define = {a = 1}\nbase ="), "table of expressions"),
+    "dotted keys": ("id" + ".a" * 1_100 + " = 1", "must be valid TOML, and is nested too deeply"),
+    "nested lists": ("id = " + "[" * 9_000, "must be valid TOML, and is nested too deeply"),
     "many examples": (RULE + "\n[[example]]\nname='x'" * 300, "at most"),
 }
 

@@ -29,6 +29,18 @@ def test_learning_leaves_earlier_state_unchanged(shop: Path) -> None:
     assert len(third["orders"]) == 2
 
 
+def test_each_item_of_a_long_list_is_forgotten(shop: Path) -> None:
+    (shop / "policy.toml").write_text(
+        POLICY + '\n[[learn]]\nfrom = ["cancel"]\nforget = "orders"\neach = "args.tags"\nkey = "item"\n',
+        encoding="utf-8",
+    )
+    policy = read_policy(shop)
+    names = [f"n{number}" for number in range(100_001)]
+    known = policy.learn({}, MadeCall("get_order", {"id": names[-1]}, ORDER))
+    later = policy.learn(known, MadeCall("cancel", {"tags": names}, "done"))
+    assert later["orders"][names[-1]] is None
+
+
 @pytest.mark.parametrize("result", [None, "Error: no such order", ["x"], 5])
 def test_unrelated_result_teaches_nothing(shop: Path, result: Any) -> None:
     policy = read_policy(shop)
