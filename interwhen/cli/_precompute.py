@@ -24,6 +24,7 @@ from interwhen.cli._view import viewer_for
 from interwhen.precompute import Kind, Store, _contexts
 from interwhen.precompute._access import PLACE, is_missing, open_context, open_place, read_text
 from interwhen.precompute._contexts import (
+    NOTHING,
     ContextRecord,
     PreparedContext,
     State,
@@ -412,18 +413,14 @@ def _worker(pre: Precomputer, specs: Sequence[Mapping[str, Any]]) -> WorkerSetti
 
 
 def _prepared(store: Store, name: str) -> PreparedContext:
-    """Load a context with the settings of its last worker; without such a worker, set only its generation."""
-    worker = last_worker(store, name)
+    # Without a last worker, no producer is known, so the context has no plan.
+    worker = last_worker(store, name) or WorkerSettings("", "", NOTHING, ())
     prepared = PreparedContext(name)
-    generation, record = read_context(store, name)
-    if record is None:
+    if read_context(store, name)[1] is None:
         raise UsageError(
             f"context {name!r} must be in the store {store.place!r}, and it is not; add it: interwhen "
             f"precompute add {name} FILE"
         )
-    if worker is None:
-        prepared.generation = generation
-        return prepared
     prepared.load(store, load_producers(worker.specs), worker.key_settings)
     return prepared
 

@@ -71,7 +71,7 @@ def _role(item: object) -> Role:
     role = item.get("role")
     if role == "function":
         return "tool"
-    if role in _ROLES:
+    if isinstance(role, str) and role in _ROLES:
         return role  # type: ignore[return-value]
     kind = item.get("type")
     is_tool = isinstance(kind, str) and kind.endswith(_TOOL_ITEMS)

@@ -42,6 +42,7 @@ CHAT = {
         {"role": "tool", "tool_call_id": "c", "content": "t4"},
         {"role": "function", "name": "f", "content": "t5"},
         {"role": "robot", "surprise": {"deep": ["t6"]}},
+        {"role": ["user"], "content": "t9"},
     ],
     "documents": [{"title": "t7", "text": "t8"}],
 }
@@ -80,6 +81,7 @@ def test_all_texts_of_a_chat_are_read():
         "t6": "user",
         "t7": "tool",
         "t8": "tool",
+        "t9": "user",
     } | ({"f": "tool"} if "f" in roles else {})
 
 

@@ -84,6 +84,12 @@ def test_context_lifecycle_works_on_command_line(producer, book, capsys):
     assert " 8 items deleted" in f" {capsys.readouterr().out.splitlines()[-1]}"
 
 
+def test_pieces_are_counted_before_any_work(book, capsys):
+    assert run("add", "book", book) == 0
+    assert run("status") == 0
+    assert "steps book 1 8 0 " in " ".join(capsys.readouterr().out.split())
+
+
 def test_an_edit_is_explained_by_what_has_changed(producer, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for at, text in enumerate(["number 5", "number 9"]):

@@ -2,6 +2,7 @@
 
 import functools
 import re
+import os
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -148,7 +149,11 @@ def test_fingerprint_is_stable_across_processes():
     )
     digests = {
         subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": seed}
+            [sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
         ).stdout
         for seed in ("1", "2")
     }

@@ -12,6 +12,7 @@ import hashlib
 import io
 import itertools
 import lzma
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -174,7 +175,8 @@ def _opened(spec: str) -> Iterator[IO[bytes]]:
                 yield file
     except InterwhenError:
         raise
-    except (OSError, EOFError, lzma.LZMAError, ValueError, ImportError) as error:
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError, ImportError) as error:
+        # `ImportError`: fsspec needs another package for this kind of URL.
         raise UsageError(f"--task must name a readable file, got {spec!r} ({error}); name another one") from error
 
 

@@ -52,6 +52,16 @@ def test_files_give_the_same_rows(tmp_path, name):
         assert (prompt_rows[2].name, prompt_rows[2].monitors) == ("mine", ("arithmetic",))
 
 
+@pytest.mark.parametrize("ending", COMPRESS)
+def test_a_damaged_file_is_a_usage_error(tmp_path, ending):
+    whole = COMPRESS[ending](lines(ROWS * 50).encode())
+    path = tmp_path / f"p.jsonl{ending}"
+    for at in range(20, len(whole) - 8, 7):
+        path.write_bytes(whole[:at] + bytes(255 - each for each in whole[at : at + 6]) + whole[at + 6 :])
+        with pytest.raises(UsageError):
+            list(open_prompts(str(path)).rows())
+
+
 def test_a_url_of_fsspec_is_read(tmp_path):
     fsspec = pytest.importorskip("fsspec")
     with fsspec.open("memory://evaluation/p.jsonl", "wb") as file:
