@@ -337,9 +337,10 @@ class CheckTable:
         for ref in self.jobs[number].refs or ():
             ref.restore_claim(read)
 
-    def withdraw(self) -> list[Order]:
+    def withdraw_looks(self) -> list[Order]:
         # `look` reads unfinished segments. Its results are out of date once text is added or cut, or the text ends.
-        # Records and violations without a remedy are forgotten too.
+        # Records and violations without a remedy are forgotten too. The checks go on, as their claims will probably be
+        # found again.
         if not self._looks:
             return []
         looks, self._looks = self._looks, []
@@ -675,19 +676,20 @@ class CheckTable:
         self._note(job.monitor, self._describe(ref, outcome, seconds))
 
     def _lose(self, gone: set[tuple[int, Span]], to: int | None) -> list[Order]:
-        # `to` is the offset of the cut; `None`: there was no cut (`withdraw`, or a new segment that replaces older
-        # ones).
+        # `to` is the offset of the cut; `None`: there was no cut (`withdraw_looks`, or a new segment that replaces
+        # older ones).
         self.changed = True
         self._extend_chain()  # so that the records of text that is cut are freed
         orders: list[Order] = []
         if not gone:
             return orders
+        why = "its text is read again" if to is None else "its text was cut"
         for job in list(self.jobs.values()):
             loss = self._lose_of(job, gone, to)
             if loss is None:
                 continue
             for ref in loss.refs:
-                self._events.append(CheckSettled(self._describe(ref, Cancelled("its text was cut"), 0.0)))
+                self._events.append(CheckSettled(self._describe(ref, Cancelled(why), 0.0)))
             if loss.dropped:
                 orders.append(Drop(loss.job))
         return orders

@@ -423,7 +423,7 @@ class Core:
                 self._hear(fact.finish_reason)
             if self._frontier_is_due:
                 self._frontier_is_due = False
-                orders.extend(self.checks.withdraw())
+                orders.extend(self.checks.withdraw_looks())
                 self.gates.advance()
             intake = self.intake
             transcript = self.transcript
@@ -575,14 +575,14 @@ class Core:
         # are complete.
         if self.state not in ("streaming", "joining") or self._finish_reason is not None:
             return
-        self._orders.extend(self.checks.withdraw())
+        self._orders.extend(self.checks.withdraw_looks())
         self._orders.extend(self.checks.look(self.intake.unfinished(dead=dead)))
         self._frontier_is_due = True
 
     def _ended(self) -> None:
         self.state = "draining"
         reason = self._finish_reason = self._finish_reason or "truncated"
-        self._orders.extend(self.checks.withdraw())
+        self._orders.extend(self.checks.withdraw_looks())
         skipped = self._open_segments(self.intake.end(finished=reason in ENDED_WELL))
         self._orders.extend(self.checks.cancel_concluding(skipped))
         self._release()
@@ -692,7 +692,7 @@ class Core:
 
     def _apply(self, best: Candidate) -> None:
         violations = self.violations
-        self._orders.extend(self.checks.withdraw())
+        self._orders.extend(self.checks.withdraw_looks())
         # What a gate has shown is never cut. How much that is depends on when checks end, and the choice of a remedy
         # must not depend on that.
         by_turn = self._resume is not None and self._resume.mode == "turn"

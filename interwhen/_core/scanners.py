@@ -536,6 +536,7 @@ class FenceScanner(Scanner):
 
     @property
     def hold(self) -> int:
+        # Exact only if `feed` ran after each chunk, as it does for gates (`Intake.scan_always`).
         return self._hold
 
     def _take(self, transcript: Transcript, end: int) -> Span | None:

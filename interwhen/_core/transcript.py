@@ -371,7 +371,7 @@ class ThinkTags:
         return [TagPart(text, "text")] if text else []
 
     def drain(self) -> list[TagPart]:
-        # Return the text that is held back, because no more text will come.
+        # Return the text that is held back, because no more text will come, except after `restart`.
         held, self._held = self._held, ""
         return [TagPart(held, "text")] if held else []
 

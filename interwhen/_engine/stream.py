@@ -666,6 +666,7 @@ class ModelReader:
         self._group.start_soon(close, name="close")
 
     def _sampling_for(self, order: Open) -> Sampling:
+        # The core asks for no more text when the tokens are spent. Without `max_tokens`, the server limits the text.
         sampling = self._sampling
         changes: dict[str, float] = {}
         if sampling.max_tokens is not None:

@@ -181,7 +181,8 @@ class WorkNote:
         self.cluster_away = ""
         """Why the check ran on this machine, although its place was on a cluster; empty: it ran where it should."""
         self.worker = ""
-        """The worker; for a fork, ``model`` or ``local`` (its parser); empty: the check is inline or has not begun."""
+        """The worker; ``loop``: the event loop; for a fork, ``model`` or ``local`` (its parser); empty: the check is
+        inline or has not begun."""
         self.waited = 0.0
         """The seconds from the call of the worker pool to the begin of the check; for a fork, from the begin of its job
         until its model or its parser is asked."""

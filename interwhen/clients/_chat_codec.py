@@ -166,6 +166,7 @@ class Corrections:
         """The fields in the order in which they were shown, each with its first offset."""
 
     def due(self, field: Field) -> bool:
+        # Whether text of `field` was retracted, so that its next text must go through `before`.
         return field in self._retracted_in
 
     def showed(self, field: Field, start: int, text: str) -> None:

@@ -225,8 +225,6 @@ class Refused(InterwhenError):
 
 
 @overload
-def guard(tool: ToolT, /) -> ToolT: ...
-@overload
 def guard(
     *,
     calls: Iterable[MonitorSpec] = (),
@@ -268,14 +266,15 @@ def guard(
     as UTF-8 and other values as JSON; an awaitable is awaited first. *history* is a function that returns the
     conversation so far, for monitors that need it.
 
-    The guard refuses on a violation, whatever the remedy of its monitor, and on an argument or result without a
-    complete JSON form. It refuses on a check without a verdict (it raised, was late or lost its worker, or its
-    extractor or ``prepare`` failed), unless the monitor has ``on_error="open"`` or a ``Retry(then="open")``. It refuses
-    on ``Unknown`` if the monitor has ``unproven="closed"``. It does not refuse because of a monitor with the delivery
-    ``observe``, and not while supervision is switched off. A refusal raises :class:`Refused`. If *on_refused* is given,
-    the tool returns ``on_refused(refusal)`` instead: ``on_refused=str`` gives the model the reason as the tool's
-    result. The checks of a sync function run on an event loop in another thread, and block the caller. If such a
-    function returns an awaitable, its result is checked where the caller awaits it.
+    Without monitors, nothing is checked. The guard refuses on a violation, whatever the remedy of its monitor, and on a
+    checked argument or result without a complete JSON form. It refuses on a check without a verdict (it raised, was
+    late or lost its worker, or its extractor or ``prepare`` failed), unless the monitor has ``on_error="open"`` or a
+    ``Retry(then="open")``. It refuses on ``Unknown`` if the monitor has ``unproven="closed"``. It does not refuse
+    because of a monitor with the delivery ``observe``, and not while supervision is switched off. A refusal raises
+    :class:`Refused`. If *on_refused* is given, the tool returns ``on_refused(refusal)`` instead: ``on_refused=str``
+    gives the model the reason as the tool's result. The checks of a sync function run on an event loop in another
+    thread, and block the caller. If such a function returns an awaitable, its result is checked where the caller awaits
+    it.
 
     Also works as a decorator: ``@guard(calls=[...])``. Raises :class:`~interwhen.UsageError` for invalid options, for a
     monitor that would never read the call or the result, and if *results* are given for a generator.

@@ -142,7 +142,7 @@ class FormatClaim(Claim):
 
     call: ToolCall
     required: tuple[str, ...] | None
-    """The required arguments of the tool; ``None`` if no such tool is offered."""
+    """The required arguments of the tool; ``None`` if no such tool is offered. Also empty without any tools."""
     offered: tuple[str, ...]
     problem: str = ""
     """Why the call, which the model wrote as text, cannot be read; empty if it was read."""
@@ -178,7 +178,7 @@ def tool_format(tools: Sequence[Mapping[str, Any]]) -> Monitor:
     return _tool_format(tuple((tool["name"], _required(tool)) for tool in tools))
 
 
-@lru_cache(maxsize=256)  # the calls of one agent offer the same tools
+@lru_cache(maxsize=256)  # the calls of one agent offer the same tools; they share the monitor, which has no state
 def _tool_format(tools: tuple[tuple[str, tuple[str, ...]], ...]) -> Monitor:
     required_of = dict(tools)
     offered = tuple(required_of)
@@ -294,6 +294,7 @@ class Supervised:
                 if events and isinstance(events[-1], Finished) and self._settings.demotion is not None:
                     self._settings.demotion.saw(self._settings.monitors, events[-1].result)
             if parts:
+                # The last chunk has the result; so has the one before it, if the last has only token counts.
                 for part in [part for part in parts[-2:] if part.info.result is not None]:
                     part.info = msgspec.structs.replace(part.info, call_id=self.call_id)
                 return parts

@@ -169,6 +169,7 @@ class MonitorChooser:
         if not has_model and self.names_near_strategy(model):
             raise self._not_offered(model.partition(_AT)[0])
         named_model, suffix, named = model.partition(_SUFFIX)
+        # What is read later takes precedence: the name of the model, then the headers, then the field.
         asked = _RequestOptions()
         asked.strategy, bare = self._split(named_model)
         if suffix:

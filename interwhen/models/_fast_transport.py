@@ -183,6 +183,7 @@ class FastResponse:
         self._wake()
 
     def take(self, data: bytes) -> None:
+        # The connection calls this with all bytes that arrive. Errors wait for the reader.
         before = self._size
         try:
             self._feed(data)

@@ -207,5 +207,6 @@ def _open_lifeline(first: bytes) -> Iterator[tuple[int, int]]:
 async def _open_child(stdin: int, log: IO[bytes]) -> anyio.abc.Process:
     # Without -P, the folder of the script, with modules of this package, would come first in the child's sys.path.
     command = [sys.executable, "-P", str(Path(_local_child.__file__))]
-    # In a new session, so that Ctrl-C in the terminal does not reach the child.
+    # In a new session, so that Ctrl-C in the terminal does not reach the child. `stdin` is the lifeline; the child
+    # reports in stdout.
     return await anyio.open_process(command, stdin=stdin, stderr=log, start_new_session=True)

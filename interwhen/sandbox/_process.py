@@ -437,7 +437,7 @@ class ProcessSandbox(BlockingSandbox):
         The result is cached in this process, except for failures that may be temporary. Raises :class:`OSError` if this
         process cannot start another one.
         """
-        return _probe(self._setting)
+        return _probe(replace(self._setting, required=()))
 
     async def run_each(self, calls: Sequence[Call], limits: Limits = Limits()) -> tuple[Outcome, ...]:  # noqa: B008
         """Run *calls*, one after another, each in a process of its own; cancelling kills them.
@@ -496,19 +496,19 @@ _PROBED: dict[_Setting, Guarantees] = {}
 
 def _probe(setting: _Setting) -> Guarantees:
     if setting not in _PROBED:
-        guarantees, lasting = _try(setting)
+        guarantees, lasting = _probe_now(setting)
         if not lasting:
             return guarantees
         _PROBED[setting] = guarantees
     return _PROBED[setting]
 
 
-def _try(setting: _Setting) -> tuple[Guarantees, bool]:
+def _probe_now(setting: _Setting) -> tuple[Guarantees, bool]:
     if not sys.platform.startswith("linux"):
         return _nothing(setting, f"this sandbox needs Linux, and this is {sys.platform}"), True
     if setting.isolation == "bubblewrap" and shutil.which("bwrap") is None:
         return _nothing(setting, "the program bwrap must be in PATH, and is not: install bubblewrap"), False
-    heard = _carry_out(replace(setting, required=()), (Script(source=""),), Limits(), Abort())
+    heard = _carry_out(setting, (Script(source=""),), Limits(), Abort())
     if isinstance(heard.answer, str):
         return _nothing(setting, f"{heard.answer} {_text(heard.stderr)[-300:]}".strip()), False
     if heard.answer["kind"] != "exit" or heard.answer["code"] != 0:

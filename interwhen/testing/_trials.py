@@ -221,10 +221,7 @@ def recut(text: str, seed: object = 0) -> list[str]:
 
 
 def segments(text: str, trigger: Trigger, *, phase: Phase = "answer") -> list[Segment]:
-    """Return the segments that *trigger* finds in *text*, which belongs to *phase*, as at the end of a run.
-
-    Raises :class:`~interwhen.UsageError` if *trigger* has an invalid value.
-    """
+    # The segments that *trigger* finds, as at the end of a run. Private: only the tests of this repository use it.
     transcript = Transcript(phase)
     transcript.append(text, 0)
     scanner = scanner_for(trigger)

@@ -1,6 +1,7 @@
 """A machine that cannot give everything: each promise is reported, refused, or knowingly done without."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,8 @@ def test_allowed_missing_guarantees_are_recorded():
 
 def test_guarantees_are_probed_in_each_run(monkeypatch):
     lacking = ProcessSandbox(without=frozenset({"pid"}))
-    monkeypatch.setitem(_process._PROBED, lacking._setting, ProcessSandbox().probe())
+    probed = replace(lacking._setting, required=())
+    monkeypatch.setitem(_process._PROBED, probed, ProcessSandbox().probe())
     with lacking, pytest.raises(SandboxUnavailable, match="processes"):
         lacking.run_sync(Script(source="print('ran')"), CALM)
 

@@ -170,7 +170,7 @@ def _of_check(check: CheckRecord) -> Iterator[tuple[str, str]]:
     yield "outcome", name
     if getattr(check.outcome, "cached", False):
         yield "seen", "verdict known"
-    if "its text was cut" in getattr(check.outcome, "why", ""):
+    if "its text " in getattr(check.outcome, "why", ""):
         yield "seen", "stale check cancelled"
     if not check.key and name == "errored":
         yield "seen", "extractor failed"

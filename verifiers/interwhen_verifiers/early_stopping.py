@@ -201,10 +201,11 @@ def early_stopping(
     reasoning is below ``threshold`` (0.001) after at least ``times`` probes. ``at``: the segments after which to probe.
     ``probe``: the text that a probe adds after the reasoning (empty: a default for each rule); if it ends with ``{``,
     the answer ends at the closing brace, else with its line. ``tokens``: the largest number of tokens of a probed
-    answer. ``lead``: the text with which the final answer begins. ``scores``: how many of the likeliest tokens the
-    endpoint lists for ``entropy``. ``seconds``: the time limit of a probe. The monitor is not required, and a result
-    that it stopped is never ``verified``. Raises :class:`UsageError` for an unknown ``rule`` or ``at``, if ``times`` or
-    ``tokens`` is below 1, unless ``threshold`` and ``seconds`` are above 0, and unless ``scores`` is from 2 to 20.
+    answer (not for ``entropy``). ``lead``: the text with which the final answer begins. ``scores``: how many of the
+    likeliest tokens the endpoint lists for ``entropy``. ``seconds``: the time limit of a probe. The monitor is not
+    required, and a result that it stopped is never ``verified``. Raises :class:`UsageError` for an unknown ``rule`` or
+    ``at``, if ``times`` or ``tokens`` is below 1, unless ``threshold`` and ``seconds`` are above 0, and unless
+    ``scores`` is from 2 to 20.
     """
     require_choice("early_stopping", get_args(Rule), rule=rule)
     require_choice("early_stopping", _TRIGGERS, at=at)
@@ -217,6 +218,7 @@ def early_stopping(
     if not 2 <= scores <= 20:
         raise UsageError(f"early_stopping: scores must be from 2 to 20, got {scores!r}")
 
+    # The claim is that the model must continue: a violation ends the reasoning, and nothing ever passes.
     @verifier(name=f"early_stopping-{rule}", version="1", worker="inline")
     def check(claim: Probe) -> Verdict:
         match rule:

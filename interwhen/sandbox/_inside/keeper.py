@@ -347,6 +347,7 @@ class Keeper:
         return memory_used(self._processes) > self._plan["memory_bytes"]
 
     def _reap(self) -> None:
+        # Other children are orphans that this process adopted; their usage is not counted.
         while self._ended is None:
             try:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)

@@ -125,6 +125,8 @@ def _may_be_one(text: str, after: list[Token]) -> bool:
 
 
 def _letter(before: Token | None, token: Token, after: Token | None) -> str:
+    # Further letters: "[" an opening bracket after a gap, "x" a variable, "#" another opaque token, "*" a sign that may
+    # also mark a list entry, "-" a minus sign between gaps, "?" anything else.
     kind, text, start, end = token
     if kind == "opaque":
         if text.isalpha():

@@ -107,7 +107,7 @@ def _power(base: Value, exponent: Value) -> Value:
 def _bounded(value: Value) -> Value:
     if isinstance(value, Fraction):
         if value.denominator == 1:
-            value = value.numerator
+            value = value.numerator  # an `int`, which has a numerator, too
         elif value.denominator.bit_length() > MAX_BITS:
             raise NoValueError("a fraction that is too fine")
     if value.numerator.bit_length() > MAX_BITS:

@@ -212,6 +212,7 @@ def _text(output: bytearray) -> str:
 
 # Turns the result of a checker into a verdict on the file.
 
+# Exit codes of a program that a signal ended, on Linux.
 _SIGNALS = {-4: "SIGILL", -6: "SIGABRT", -7: "SIGBUS", -8: "SIGFPE", -11: "SIGSEGV"}
 
 
@@ -221,8 +222,9 @@ def judge(
     """Turn *ran*, the result of the checker's commands, into a verdict on the checked text.
 
     *starts* are the offsets of the lines of the text, *end* is its end, and *before* is the number of lines before it
-    in the judged file. *scope* is the scope of a pass. The verdict is ``Unknown`` if *ran* neither accepts nor refutes
-    the text.
+    in the judged file. *scope* is the scope of a pass. A code of ``checker.refutes`` refutes the text with a diagnostic
+    at one of its lines, or without any if ``needs_diagnostic`` is false; with ``crash_refutes``, the last command
+    refutes it by a crash only. The verdict is ``Unknown`` if *ran* neither accepts nor refutes the text.
     """
     line = " ".join(checker.steps[min(ran.step, len(checker.steps) - 1)]).replace("{file}", checker.file)
     if ran.missing:

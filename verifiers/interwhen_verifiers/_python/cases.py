@@ -158,10 +158,12 @@ class Reader:
     """How many statements were read."""
 
     def read(self, body: Iterable[ast.stmt], values: dict[str, ast.expr], depth: int) -> None:
-        """Read the statements of *body*, add their tests to ``cases``, and record statements that later tests may need.
+        """Read the statements of *body*: add their tests to ``cases``, and record statements that later tests may need.
 
+        Tests that cannot be taken apart are counted in ``unreached``.
         *values* maps the parameters and loop variables that *body* uses to their expressions. *depth* is the number of
-        function bodies and loops around *body*. Raises ``_TooLongError`` at a limit.
+        function bodies and loops around *body*. Raises ``_TooLongError`` for too many tests or statements, or too
+        great a depth.
         """
         for node in body:
             self._steps += 1

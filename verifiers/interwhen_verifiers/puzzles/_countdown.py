@@ -263,7 +263,7 @@ def find_equation(tokens: Sequence[ExpressionToken]) -> tuple[NumberEquation, in
 
 def _run_back(tokens: Sequence[ExpressionToken], end: int) -> int:
     at = end
-    while at and tokens[at - 1].kind in {"num", "op", "open", "close", "frac"}:
+    while at and tokens[at - 1].kind in {"num", "op", "open", "close"}:
         at -= 1
     # What opens before the run and closes inside it is no part of it: "1) 2 + 3 = 5".
     depth = 0
@@ -283,7 +283,7 @@ def _run_back(tokens: Sequence[ExpressionToken], end: int) -> int:
 
 def _run_on(tokens: Sequence[ExpressionToken], start: int) -> int:
     at, depth, whole = start, 0, start
-    while at < len(tokens) and tokens[at].kind in {"num", "op", "open", "close", "frac"}:
+    while at < len(tokens) and tokens[at].kind in {"num", "op", "open", "close"}:
         depth += (tokens[at].kind == "open") - (tokens[at].kind == "close")
         if depth < 0:
             break

@@ -21,7 +21,7 @@ _GAME24_PROMPTS = {
     "standard": "Use numbers and basic arithmetic operations (+ - * /) to obtain 24.\nInput: {}\n",
 }
 _NO_PLAN = "[PLAN]\n[PLAN END]\n"
-"""A plan without actions, in the format of PlanBench's prompts. An empty text could not be judged."""
+"""A plan without actions, in the format of PlanBench's prompts. An empty text has no segment, so nothing reads it."""
 _PLAN_LABELS: dict[Any, Label] = {True: "right", False: "wrong"}
 _CONTRARY = {"Northeast": "Southwest", "Southwest": "Northeast", "Northwest": "Southeast", "Southeast": "Northwest"}
 _RELATION = re.compile(r"([^.]+?) is to the (Northeast|Northwest|Southeast|Southwest) of ([^.]+?)\.")

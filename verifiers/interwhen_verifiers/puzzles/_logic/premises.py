@@ -280,7 +280,7 @@ class World:
                 return self._within(other) if quantity == "is" else ~self._within(other)
 
     def _within(self, name: str) -> int:
-        return _cases(self.names.index(name), len(self.names))
+        return _cases_with(self.names.index(name), len(self.names))
 
     def read(self, text: str) -> Premise | None:
         people = dict(self.people)
@@ -316,7 +316,8 @@ class World:
 
 
 @cache
-def _cases(at: int, count: int) -> int:
+def _cases_with(at: int, count: int) -> int:
+    # The cases (see `World`) that have name number `at` of `count`, one bit for each case.
     return sum(1 << case for case in range(1 << count) if case >> at & 1)
 
 
