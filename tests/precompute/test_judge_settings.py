@@ -1,8 +1,8 @@
 """What was verified with one setting is not served as verified with another, wherever the setting is kept."""
 
 import functools
-import re
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, replace
