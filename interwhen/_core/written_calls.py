@@ -209,7 +209,7 @@ def _json(text: str) -> Any:
     try:
         body = _parse(text).body
     except Unreadable:
-        # It is said of Python what is wrong, but the model meant JSON.
+        # This error is about Python, but the model meant JSON.
         raise Unreadable(problem) from None
     match body:
         case [ast.Expr(value=value)]:

@@ -263,11 +263,11 @@ def _append_calls(
         return
     # The number of the turn makes a missing id unique in the conversation.
     ids = [call.id or f"call_{len(turns)}_{number}" for number, call in enumerate(calls)]
-    made = [_tool_call(call, its_id, extras.get(call.id)) for call, its_id in zip(calls, ids, strict=True)]
+    made = [_tool_call(call, call_id, extras.get(call.id)) for call, call_id in zip(calls, ids, strict=True)]
     turns.append({**said, "tool_calls": made})
-    turns += [{"role": "tool", "tool_call_id": its_id, "content": answer} for its_id in ids]
+    turns += [{"role": "tool", "tool_call_id": call_id, "content": answer} for call_id in ids]
 
 
-def _tool_call(call: ToolCall, its_id: str, extra: Any) -> dict[str, Any]:
-    made = {**call_turn(call), "id": its_id}
+def _tool_call(call: ToolCall, call_id: str, extra: Any) -> dict[str, Any]:
+    made = {**call_turn(call), "id": call_id}
     return made if extra is None else {**made, "extra_content": extra}

@@ -58,8 +58,8 @@ class _Followed(StreamingResponse):
         self._server = server
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # The generator begins after the head was sent. Requests that arrive together
-        # would all pass the limit by then.
+        # The count is not left to the generator, which begins after the head was sent: requests that arrive together
+        # would all pass the limit before.
         self._server.live += 1
         try:
             await super().__call__(scope, receive, send)

@@ -39,6 +39,7 @@ def test_bound_values_are_repaired(prompt: str, text: str, repair: str) -> None:
         ("He buys 17 boxes of 24 eggs.", "With ten of them added: 17 * 24 = 418"),
         ("Take 3 and 5.", "The larger one wins: 3 + 5 = 5"),
         ("Take 17 and 24.", "After the fee of 3: 17 + 24 = 38"),
+        ("How many?", "1/0 = 2/0\n1 + 2 = 4"),
         ("Take 50 and 20.", "With 10% service, 50 + 20 = 77"),
         ("Add 4.4 and 0.3 overs.", "4.4 overs + 0.3 overs = 5.1 overs"),
     ],

@@ -35,7 +35,7 @@ _WORKING = _CLOSING | words_of(
     "combining substitute back values rewrite simplifying calculating evaluating going sure because since on for at "
     "begin given these them its will all"
 )
-"""Words that may stand in the working before the answer."""
+"""Words that may stand in the calculation before the answer: none of them doubts, denies or withdraws a value."""
 _BINARY = words_of(
     "times plus minus multiplied divided added subtracted multiply divide add subtract mod modulo sum product xor "
     "difference quotient mal geteilt durch por más menos dividido entre fois moins divisé"
